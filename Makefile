@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+# GNU make 4.3 or later. `make help` lists the targets and the variables.
+
+prefix ?= $(or $(PREFIX),/usr/local)
+exec_prefix ?= $(prefix)
+bindir ?= $(exec_prefix)/bin
+libdir ?= $(exec_prefix)/lib
+includedir ?= $(prefix)/include
+datarootdir ?= $(prefix)/share
+mandir ?= $(datarootdir)/man
+pkgconfigdir ?= $(libdir)/pkgconfig
+INSTALL ?= install
+PKG_CONFIG ?= pkg-config
+CLANG ?= clang
+CFLAGS ?= -O2 -g
+
+# The header is the one place where the version stands.
+VERSION := $(shell sed -n 's/^.define DYNALOCK_VERSION "\(.*\)"/\1/p' dynalock.h)
+SONAME := libdynalock.so.$(firstword $(subst ., ,$(VERSION)))
+SHARED := libdynalock.so.$(VERSION)
+
+SOURCES := $(sort $(wildcard *.c))
+MAN_PAGES := $(sort $(wildcard man/*.[137]))
+DEPENDENCIES := libcurl libcrypto jansson
+
+# Asked for when first used, and once: `make deps` works before there is anything to ask.
+once = $(eval $(1) := $(2))$($(1))
+DEPS_CFLAGS = $(call once,DEPS_CFLAGS,$(shell $(PKG_CONFIG) --cflags $(DEPENDENCIES)))
+DEPS_LIBS = $(call once,DEPS_LIBS,$(shell $(PKG_CONFIG) --libs $(DEPENDENCIES)))
+CMOCKA_CFLAGS = $(call once,CMOCKA_CFLAGS,$(shell $(PKG_CONFIG) --cflags cmocka))
+CMOCKA_LIBS = $(call once,CMOCKA_LIBS,$(shell $(PKG_CONFIG) --libs cmocka))
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wpedantic
+BASE_CFLAGS = -fPIC -fvisibility=hidden -pthread $(WARNINGS) -I. $(DEPS_CFLAGS)
+
+# The variants: all of them have their objects and a static library in build/<variant>.
+VARIANTS := release clang asan tsan
+cc_release = $(CC)
+cc_clang = $(CLANG)
+cc_asan = $(CC)
+cc_tsan = $(CC)
+flags_release = $(CFLAGS)
+flags_clang = -O2 -g
+flags_asan = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+flags_tsan = -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: all examples check check-offline build-check build-check-offline deps demo \
+	install uninstall installcheck format clean help FORCE
+
+all: build/release/libdynalock.a build/release/$(SHARED) build/release/dynalock.pc
+
+# ---- The library --------------------------------------------------------------------------------
+
+define VARIANT_RULES
+build/$(1)/flags: FORCE
+	@mkdir -p $$(@D)/test $$(@D)/examples
+	@echo '$$(cc_$(1)) $$(CPPFLAGS) $$(BASE_CFLAGS) $$(flags_$(1))' | cmp -s - $$@ || \
+		echo '$$(cc_$(1)) $$(CPPFLAGS) $$(BASE_CFLAGS) $$(flags_$(1))' >$$@
+
+build/$(1)/%.o: %.c build/$(1)/flags
+	$$(cc_$(1)) $$(CPPFLAGS) -std=c11 $$(BASE_CFLAGS) -MMD -MP $$(flags_$(1)) -c -o $$@ $$<
+
+build/$(1)/libdynalock.a: $(SOURCES:%.c=build/$(1)/%.o)
+	rm -f $$@
+	$$(AR) rcs $$@ $$^
+
+build/$(1)/test/%.o: test/%.c build/$(1)/flags
+	$$(cc_$(1)) $$(CPPFLAGS) -std=gnu11 $$(BASE_CFLAGS) -Itest $$(CMOCKA_CFLAGS) -MMD -MP $$(flags_$(1)) -c -o $$@ $$<
+
+build/$(1)/test/libsupport.a: $(SUPPORT:test/%.c=build/$(1)/test/%.o)
+	rm -f $$@
+	$$(AR) rcs $$@ $$^
+
+build/$(1)/test/%: build/$(1)/test/%.o build/$(1)/test/libsupport.a build/$(1)/libdynalock.a
+	$$(cc_$(1)) -pthread $$(flags_$(1)) $$(LDFLAGS) $$(call wraps,test/$$*.c) -o $$@ $$^ \
+		$$(CMOCKA_LIBS) $$(DEPS_LIBS) -lm
+endef
+
+# What every test may use: the rig's client, and support files.
+SUPPORT := $(sort $(wildcard test/rig.c test/support*.c))
+
+# A failure-injection test names, in lines `/* wrap: malloc strdup */`, what it puts itself in front of.
+wraps = $(patsubst %,-Wl$(comma)--wrap=%,$(shell sed -n 's,^/\* wrap: *\(.*\) \*/$$,\1,p' $(1)))
+comma := ,
+
+$(foreach variant,$(VARIANTS),$(eval $(call VARIANT_RULES,$(variant))))
+.SECONDARY:
+
+build/release/$(SHARED): $(SOURCES:%.c=build/release/%.o) dynalock.map
+	$(CC) -shared -pthread $(CFLAGS) $(LDFLAGS) -Wl,-soname,$(SONAME) -Wl,-z,defs -Wl,--no-undefined \
+		-Wl,--version-script=dynalock.map -o $@ $(filter %.o,$^) $(DEPS_LIBS)
+	ln -sf $(SHARED) build/release/$(SONAME)
+	ln -sf $(SONAME) build/release/libdynalock.so
+
+in_prefix = $(patsubst $(prefix)/%,$${prefix}/%,$(1))
+
+build/release/dynalock.pc: pkg-config/dynalock.pc.in dynalock.h FORCE
+	@mkdir -p $(@D)
+	@sed -e 's,@prefix@,$(prefix),' -e 's,@libdir@,$(call in_prefix,$(libdir)),' \
+		-e 's,@includedir@,$(call in_prefix,$(includedir)),' -e 's,@version@,$(VERSION),' $< >$@
+
+-include $(wildcard build/*/*.d build/*/test/*.d build/*/examples/*.d)
+
+# ---- Examples -----------------------------------------------------------------------------------
+
+# examples/NAME.c and examples/NAME/*.c each become build/release/examples/NAME.
+EXAMPLES := $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)) \
+	$(patsubst examples/%/,%,$(dir $(wildcard examples/*/*.c))))
+EXAMPLE_PROGRAMS := $(EXAMPLES:%=build/release/examples/%)
+
+examples: $(EXAMPLE_PROGRAMS)
+
+.SECONDEXPANSION:
+$(EXAMPLE_PROGRAMS): build/release/examples/%: $$(wildcard examples/$$*.c examples/$$*/*.c) dynalock.h \
+		build/release/$(SHARED) build/release/flags
+	$(CC) $(CPPFLAGS) -std=gnu11 $(BASE_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) \
+		-Lbuild/release -ldynalock -Wl,-rpath,'$$ORIGIN/..' $(DEPS_LIBS)
+
+# ---- Tests --------------------------------------------------------------------------------------
+
+# unit_*.c may use internal functions and need nothing. test_*.c use the public interface alone, on every
+# variant and on both servers. fail_*.c inject failures (fail_unit_*.c without a server). Programs with
+# threads also run under the thread sanitizer.
+UNITS := $(sort $(patsubst test/%.c,%,$(wildcard test/unit_*.c)))
+TESTS := $(sort $(patsubst test/%.c,%,$(wildcard test/test_*.c)))
+FAILS := $(sort $(patsubst test/%.c,%,$(wildcard test/fail_*.c)))
+FAIL_UNITS := $(filter fail_unit_%,$(FAILS))
+TOOLS := $(sort $(patsubst test/%.c,%,$(wildcard test/*_tool.c)))
+NODE_TESTS := $(sort $(wildcard test/*.test.mjs))
+with_threads = $(patsubst test/%.c,%,$(shell grep -lE 'pthread_create|dynalock_lock_' $(1:%=test/%.c) /dev/null))
+THREADED_UNITS := $(call with_threads,$(UNITS))
+THREADED_TESTS := $(call with_threads,$(TESTS))
+
+# Gates that take an argument run once for each.
+gate_args_warnings := gcc clang
+gate_args_header := gcc clang
+GATES := $(sort $(patsubst test/gates/%.sh,%,$(wildcard test/gates/*.sh)))
+
+# One line for each run: kind, variant, what to run, its argument. ONLY=part keeps what has it in its name.
+only = $(if $(ONLY),$(foreach item,$(1),$(if $(findstring $(ONLY),$(item)),$(item))),$(1))
+runs = $(foreach program,$(call only,$(4)),$(1)|$(2)|build/$(3)/test/$(program)|)
+gate_runs = $(foreach gate,$(call only,$(GATES)),$(foreach arg,$(or $(gate_args_$(gate)),-),gate|-|test/gates/$(gate).sh|$(arg)))
+
+OFFLINE_RUNS = $(call runs,unit,static,release,$(UNITS)) $(call runs,unit,asan,asan,$(UNITS)) \
+	$(call runs,unit,clang,clang,$(UNITS)) $(call runs,unit,tsan,tsan,$(THREADED_UNITS)) \
+	$(call runs,unit,fail,asan,$(FAIL_UNITS)) $(gate_runs)
+RIG_RUNS = $(call runs,rig,shared,shared,$(TESTS)) $(call runs,rig,static,release,$(TESTS)) \
+	$(call runs,rig,asan,asan,$(TESTS)) $(call runs,rig,tsan,tsan,$(THREADED_TESTS)) \
+	$(call runs,dynalite,fail,asan,$(filter-out $(FAIL_UNITS),$(FAILS))) \
+	$(foreach test,$(call only,$(NODE_TESTS)),node|-|$(test)|)
+
+programs = $(filter build/%,$(foreach run,$(1),$(word 3,$(subst |, ,$(run)))))
+OFFLINE_PROGRAMS = $(call programs,$(OFFLINE_RUNS))
+RIG_PROGRAMS = $(call programs,$(RIG_RUNS))
+TOOL_PROGRAMS = $(TOOLS:%=build/release/test/%)
+
+# The public tests a third time, with the shared library in the place of the static one.
+$(TESTS:%=build/shared/test/%): build/shared/test/%: build/release/test/%.o \
+		build/release/test/libsupport.a build/release/$(SHARED)
+	@mkdir -p $(@D)
+	$(CC) -pthread $(CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.so.$(VERSION),$^) -Lbuild/release -ldynalock \
+		-Wl,-rpath,'$$ORIGIN/../../release' $(CMOCKA_LIBS) $(DEPS_LIBS) -lm
+
+write_runs = mkdir -p build && printf '%s\n' $(foreach run,$(1),'$(run)') >build/runs
+
+# A locale with a decimal comma, for the tests of numbers; Debian has what it is made of in the package locales.
+build/locale/de_DE.UTF-8:
+	mkdir -p $(@D)
+	localedef -i de_DE -f UTF-8 $@
+
+build-check: all examples build/locale/de_DE.UTF-8 $(OFFLINE_PROGRAMS) $(RIG_PROGRAMS) $(TOOL_PROGRAMS)
+build-check-offline: all examples build/locale/de_DE.UTF-8 $(OFFLINE_PROGRAMS)
+
+# A part that does not compile is no reason to stop: the runner counts what is not there as failed.
+parallel = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+build_all = $(MAKE) -sk $(parallel) $(1) >build/log 2>&1 || cat build/log
+# The gates that call make again do it with the same variables, or it would build anew.
+run_environment = exec env CC='$(CC)' AR='$(AR)' CLANG='$(CLANG)' PKG_CONFIG='$(PKG_CONFIG)' CFLAGS='$(CFLAGS)' \
+	CPPFLAGS='$(CPPFLAGS)' LDFLAGS='$(LDFLAGS)' MAKE='$(MAKE)' MAKEFLAGS= MFLAGS=
+
+check:
+	@tools/deps check || { echo 'tools/deps check failed: nothing was tested'; echo '0 passed, 1 failed'; exit 1; }
+	@$(call write_runs,$(OFFLINE_RUNS) $(RIG_RUNS))
+	@echo 'Building; what the compilers say is in build/log'
+	@+$(call build_all,build-check)
+	@$(run_environment) $(if $(wildcard tools/node),tools/node,node) test/run.mjs build/runs
+
+check-offline:
+	@$(call write_runs,$(OFFLINE_RUNS))
+	@echo 'Building; what the compilers say is in build/log'
+	@+$(call build_all,build-check-offline)
+	@$(run_environment) test/run-offline build/runs \
+		'test programs that need a server: $(or $(strip $(TESTS) $(filter-out $(FAIL_UNITS),$(FAILS))),none)' \
+		'tests in JavaScript: $(or $(NODE_TESTS),none)'
+
+deps:
+	tools/deps build
+
+demo:
+	tools/deps demo
+	$(MAKE) all examples
+	tools/demo
+
+# ---- Installation -------------------------------------------------------------------------------
+
+install: all
+	$(INSTALL) -d $(DESTDIR)$(includedir) $(DESTDIR)$(libdir) $(DESTDIR)$(pkgconfigdir)
+	$(INSTALL) -m 644 dynalock.h $(DESTDIR)$(includedir)/dynalock.h
+	$(INSTALL) -m 644 build/release/libdynalock.a $(DESTDIR)$(libdir)/libdynalock.a
+	$(INSTALL) -m 755 build/release/$(SHARED) $(DESTDIR)$(libdir)/$(SHARED)
+	ln -sf $(SHARED) $(DESTDIR)$(libdir)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(libdir)/libdynalock.so
+	$(INSTALL) -m 644 build/release/dynalock.pc $(DESTDIR)$(pkgconfigdir)/dynalock.pc
+	$(foreach page,$(MAN_PAGES),$(INSTALL) -D -m 644 $(page) $(DESTDIR)$(mandir)/$(call man_path,$(page)) &&) :
+
+man_path = man$(subst .,,$(suffix $(1)))/$(notdir $(1))
+
+uninstall:
+	rm -f $(DESTDIR)$(includedir)/dynalock.h $(DESTDIR)$(libdir)/libdynalock.a \
+		$(addprefix $(DESTDIR)$(libdir)/,$(SHARED) $(SONAME) libdynalock.so) \
+		$(DESTDIR)$(pkgconfigdir)/dynalock.pc \
+		$(foreach page,$(MAN_PAGES),$(DESTDIR)$(mandir)/$(call man_path,$(page)))
+
+# Builds a program in C and one in C++ against what is installed, shared and static, and runs them.
+installcheck:
+	CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' tools/check-installed '$(DESTDIR)' '$(pkgconfigdir)' '$(VERSION)'
+
+# ---- The rest -----------------------------------------------------------------------------------
+
+format:
+	clang-format -i $(wildcard *.[ch] test/*.[ch] examples/*.[ch] examples/*/*.[ch])
+
+clean:
+	rm -rf build
+
+help:
+	@echo 'make                the shared and the static library, in build/release'
+	@echo 'make check          everything there is to check: libraries, packages and servers are fetched first'
+	@echo 'make check ONLY=x   the same, of what has x in its name'
+	@echo 'make check-offline  what needs neither network, root, servers nor Node'
+	@echo 'make install        header, libraries, dynalock.pc and man pages'
+	@echo 'make uninstall      removes these'
+	@echo 'make installcheck   compiles against the installed library'
+	@echo 'make examples       the programs of examples/, in build/release/examples'
+	@echo 'make demo           several processes compete for one lock, on a server of their own'
+	@echo 'make deps           installs what a build needs (Debian)'
+	@echo 'make format         lays out the C files with clang-format'
+	@echo 'make clean          removes build/'
+	@echo
+	@echo 'Variables: prefix (PREFIX) exec_prefix bindir libdir includedir mandir pkgconfigdir DESTDIR'
+	@echo '           CC AR CPPFLAGS CFLAGS LDFLAGS PKG_CONFIG; CLANG, for the checks'

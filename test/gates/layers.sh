@@ -1,0 +1,36 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# One dependency per file: libcurl in transport.c, jansson in json_*.c, OpenSSL in sigv4.c; the header has none.
+# needs: grep
+set -eu
+status=0
+# only PATTERN ALLOWED: no file but those of the shell pattern ALLOWED includes what PATTERN matches.
+only() {
+    for file in *.c *.h; do
+        # shellcheck disable=SC2254 # a pattern it is
+        case $file in
+        $2) ;;
+        *)
+            if grep -nHE "^ *# *include *[<\"]$1" "$file"; then
+                echo "$file must not include that"
+                status=1
+            fi
+            ;;
+        esac
+    done
+}
+only 'curl/' 'transport.c'
+only 'jansson' 'json_*.c'
+only 'openssl/' 'sigv4.c'
+for file in *.c *.h; do
+    lines=$(wc -l <"$file")
+    if [ "$lines" -gt 1200 ]; then
+        echo "$file has $lines lines: it has two subjects"
+        status=1
+    fi
+done
+if grep -nE '\b(v?f?printf|f?puts|putchar|perror|_?exit|abort|raise|syslog)\(' -- *.c; then
+    echo 'The library neither prints nor ends the program'
+    status=1
+fi
+exit "$status"

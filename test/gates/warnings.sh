@@ -1,0 +1,23 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# usage: warnings.sh COMPILER
+# The library, the tests and the examples compile without a warning; the library also without optimisation and with
+# nothing of OpenSSL that has been deprecated since 1.1.1, and as distributions build, fortified.
+# needs: pkg-config
+set -eu
+compiler=$1
+pkg_config=${PKG_CONFIG:-pkg-config}
+base="-I. -Itest -pthread -Wall -Wextra -Wshadow -Wconversion -Wpedantic -Werror"
+own_flags="$base $($pkg_config --cflags libcurl libcrypto jansson)"
+flags="-std=c11 $own_flags"
+test_flags="-std=gnu11 $own_flags $($pkg_config --cflags cmocka)"
+modern="-DOPENSSL_NO_DEPRECATED -DOPENSSL_API_COMPAT=0x10101000L -Wstrict-prototypes -Wmissing-prototypes -Wformat=2"
+status=0
+# shellcheck disable=SC2086 # several flags
+test/gates/files | grep '^[^/]*\.c$' | xargs -n 1 -P 2 "$compiler" $flags $modern -O0 -c -o /dev/null || status=1
+# shellcheck disable=SC2086
+test/gates/files | grep '^[^/]*\.c$' | xargs -n 1 -P 2 "$compiler" $flags -O2 -D_FORTIFY_SOURCE=2 -c -o /dev/null || status=1
+# shellcheck disable=SC2086
+test/gates/files | grep -E '^(test|examples)/.*\.c$' |
+    xargs -r -n 1 -P 2 "$compiler" $test_flags -O2 -c -o /dev/null || status=1
+exit "$status"
