@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Acquiring a lock. A try is a short series of requests, each chosen by what the one before showed: acquire_begin
+ * composes the first, acquire_answered takes an answer and composes the next or ends the try. Who sends them, and who
+ * waits between two tries, is another matter (below).
+ */
+#include "lock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ACQUIRE_ROUNDS 6 /* requests of one try */
+#define ACQUIRE_ATTEMPT_MIN_MS 250
+
+enum acquire_step {
+    ACQUIRE_SEND,
+    ACQUIRE_WON,
+    ACQUIRE_WAIT, /* another holds it, or nobody can tell now */
+    ACQUIRE_FAIL  /* for a reason that stays */
+};
+
+struct acquisition {
+    dynalock_lock *lock;
+    struct dlk_cleanup *after; /* has the call; the keeper's, if this ends with an open outcome */
+    struct dlk_call *call;
+    struct dlk_lease lease; /* that the create under way asks for */
+    int64_t first_sent_us;  /* boot clock, before its first attempt */
+    bool reading;           /* the request under way is a read */
+    int taken_from;         /* event: what was written over */
+    unsigned rounds;
+    int64_t limit_us;   /* of the tries after the first; INT64_MAX: none */
+    int64_t look_us;    /* when to look again, at the latest */
+    int64_t held_token; /* who holds it, for people */
+    char held_by[128];
+    dynalock_error error; /* of the last try */
+};
+
+static struct dlk_now acquire_now(const struct acquisition *a)
+{
+    struct dlk_now now;
+    dlk_store_now(a->lock->store, &now);
+    return now;
+}
+
+/* ---- What a try sends ---- */
+
+static enum acquire_step acquire_read(struct acquisition *a)
+{
+    dynalock_lock *lock = a->lock;
+    dlk_request_get(lock->store, a->call, lock->key, true, false);
+    a->reading = true;
+    return ACQUIRE_SEND;
+}
+
+/* The time after which an answer to a write that is sent now could not be a lease any more. */
+static void acquire_bound(const struct acquisition *a, const struct dlk_now *now)
+{
+    const dynalock_lock *lock = a->lock;
+    struct dlk_call *call = a->call;
+    int64_t lease_ms = lock->ttl_ms - dlk_lock_margin_us(lock, lock->ttl_ms) / 1000;
+    int64_t attempt_ms =
+        lease_ms / 2 > ACQUIRE_ATTEMPT_MIN_MS ? lease_ms / 2 : ACQUIRE_ATTEMPT_MIN_MS;
+    int64_t end_us = now->boot_us + lease_ms * 1000;
+    call->deadline_us = end_us < call->deadline_us ? end_us : call->deadline_us;
+    call->deadline_us = a->limit_us < call->deadline_us ? a->limit_us : call->deadline_us;
+    call->attempt_timeout_ms =
+        attempt_ms < call->attempt_timeout_ms ? attempt_ms : call->attempt_timeout_ms;
+}
+
+/* over: the record that may be replaced, exactly as seen; NULL: there must be none. */
+static enum acquire_step acquire_create(struct acquisition *a, const dynalock_kv *over)
+{
+    dynalock_lock *lock = a->lock;
+    struct dlk_now now = acquire_now(a);
+    a->lease.version = dlk_first_version(&now, over);
+    (void)pthread_mutex_lock(&lock->store->mutex);
+    dlk_lock_number(lock, &a->lease, &now);
+    (void)pthread_mutex_unlock(&lock->store->mutex);
+    struct dlk_item item = {.version = a->lease.version,
+                            .nonce = a->lease.nonce,
+                            .has_expires = true,
+                            .expires = a->lease.expires,
+                            .holder = lock->holder,
+                            .lease_ms = a->lease.ttl_ms,
+                            .value = lock->value.length > 0 ? lock->value.data : NULL,
+                            .value_length = lock->value.length};
+    dlk_request_create(lock->store, a->call, lock->key, &item, over);
+    acquire_bound(a, &now);
+    a->reading = false;
+    a->after->asked = a->lease;
+    a->after->until_us = now.boot_us + a->lease.ttl_ms * 1000 + 5 * DLK_SECOND;
+    return ACQUIRE_SEND;
+}
+
+/* The first request of a try. Without a fresh time there is no saying when a lease ends: then a read comes first. */
+static enum acquire_step acquire_begin(struct acquisition *a)
+{
+    struct dlk_now now = acquire_now(a);
+    a->rounds = 0;
+    a->taken_from = 0;
+    a->lease.version = 0;
+    return now.known || atomic_load(&a->lock->store->dateless) ? acquire_create(a, NULL)
+                                                               : acquire_read(a);
+}
+
+/* ---- What is made of a record ---- */
+
+/* How long this very record has been seen, unchanged. */
+static int64_t acquire_seen_us(struct acquisition *a, const dynalock_kv *kv)
+{
+    struct dlk_sight *sight = &a->lock->sight;
+    bool same = sight->any && sight->has_expires == kv->has_expires &&
+                sight->expires == kv->expires && dlk_record_same(kv, sight->version, sight->nonce);
+    if (!same) {
+        free(sight->nonce);
+        sight->nonce = kv->nonce != NULL ? strdup(kv->nonce) : NULL;
+        sight->any = kv->nonce == NULL || sight->nonce != NULL;
+        sight->version = kv->version;
+        sight->has_expires = kv->has_expires;
+        sight->expires = kv->expires;
+        sight->since_us = a->call->exchange.received_us; /* it was there no later */
+    }
+    return a->call->exchange.received_us - sight->since_us;
+}
+
+static bool acquire_is_ours(const dynalock_kv *kv)
+{
+    return kv->current && kv->lease_ms > 0;
+}
+
+/* Whether the record may be taken over now; if not, when to look again (boot clock). */
+static bool acquire_may_take(struct acquisition *a, const dynalock_kv *kv, int64_t *look_us)
+{
+    const dynalock_lock_options *options = &a->lock->options;
+    struct dlk_now now = acquire_now(a);
+    int64_t seen_us = acquire_seen_us(a, kv);
+    bool ours = acquire_is_ours(kv);
+    int64_t observe_us = -1;
+    *look_us = INT64_MAX;
+    if (!kv->has_expires) {
+        return false;
+    }
+    if (kv->expires == DLK_TOMBSTONE) {
+        return true; /* released: no clock is needed to tell */
+    }
+    if (now.trusted && kv->expires < INT64_MAX / DLK_SECOND - 86400) {
+        int64_t delay_ms = ours ? options->takeover_delay_ms : options->go_takeover_delay_ms;
+        int64_t left_us = kv->expires * DLK_SECOND + delay_ms * 1000 - now.lower_us;
+        if (left_us < 0) {
+            return true;
+        }
+        *look_us = now.boot_us + left_us + left_us / 1000 + 10000;
+    }
+    /* A record of ours may always be taken when its lease has passed under our eyes, so that a holder with a wrong
+     * clock cannot leave one behind for hours. Go's has no lease to go by: only where time cannot be trusted. */
+    if (ours && kv->lease_ms < INT64_MAX / 2000) {
+        observe_us = kv->lease_ms * 1000 + dlk_lock_margin_us(a->lock, kv->lease_ms);
+    } else if (!ours && !now.trusted) {
+        observe_us = options->go_lease_ms * 1000;
+    }
+    if (observe_us >= 0) {
+        int64_t due_us = now.boot_us + observe_us - seen_us;
+        *look_us = due_us < *look_us ? due_us : *look_us;
+        return seen_us > observe_us;
+    }
+    return false;
+}
+
+static void acquire_remember_holder(struct acquisition *a, const dynalock_kv *kv)
+{
+    a->held_token = kv->version;
+    dlk_copy_text(a->held_by, sizeof a->held_by,
+                  acquire_is_ours(kv) && kv->holder != NULL ? kv->holder
+                                                            : "a client that left no name");
+    (void)dlk_fail(&a->error, DYNALOCK_ERR_NOT_ACQUIRED, "the lock is held by %s", a->held_by);
+}
+
+/* The next poll: +- 10 %, so that waiters do not stay in step. */
+static int64_t acquire_poll_us(const struct acquisition *a)
+{
+    int64_t poll_us = a->lock->options.poll_ms * 1000;
+    return poll_us - poll_us / 10 + (int64_t)dlk_random_below((uint64_t)poll_us / 5 + 1);
+}
+
+static enum acquire_step acquire_consider(struct acquisition *a, const dynalock_kv *kv)
+{
+    const dynalock_lock *lock = a->lock;
+    int64_t look_us = INT64_MAX;
+    if (kv == NULL) {
+        return acquire_create(a, NULL);
+    }
+    if (a->lease.version != 0 && dlk_record_same(kv, a->lease.version, a->lease.nonce)) {
+        a->taken_from = DYNALOCK_EVENT_ADOPTED;
+        return ACQUIRE_WON; /* this very write: its answer was lost */
+    }
+    if (dlk_record_of(
+            kv,
+            lock->tenure)) { /* an earlier try's: no lease counts from it, so it is written anew */
+        a->taken_from = DYNALOCK_EVENT_ADOPTED;
+        return acquire_create(a, kv);
+    }
+    if (dlk_record_of(kv, lock->finished)) {
+        return acquire_create(a, kv);
+    }
+    if (kv->version == INT64_MAX) {
+        (void)dlk_fail(&a->error, DYNALOCK_ERR_TYPE,
+                       "the record's version is at the end of its range");
+        return ACQUIRE_FAIL;
+    }
+    if (acquire_may_take(a, kv, &look_us)) {
+        a->taken_from = kv->expires == DLK_TOMBSTONE ? 0 : DYNALOCK_EVENT_TAKEN_OVER;
+        return acquire_create(a, kv);
+    }
+    acquire_remember_holder(a, kv);
+    int64_t poll_us = dlk_lock_now(lock) + acquire_poll_us(a);
+    a->look_us = look_us < poll_us ? look_us : poll_us;
+    return ACQUIRE_WAIT;
+}
+
+/* ---- What is made of an answer ---- */
+
+static enum acquire_step acquire_failed(struct acquisition *a, int code)
+{
+    (void)dlk_call_fail(a->call, code, &a->error);
+    a->look_us = dlk_lock_now(a->lock) + acquire_poll_us(a);
+    return dynalock_is_retryable(code) ? ACQUIRE_WAIT : ACQUIRE_FAIL;
+}
+
+static enum acquire_step acquire_read_answered(struct acquisition *a)
+{
+    const struct dlk_exchange *exchange = &a->call->exchange;
+    dynalock_kv *seen = NULL;
+    if (a->call->code != 0) {
+        return acquire_failed(a, a->call->code);
+    }
+    int code = dlk_json_item(exchange->answer.data, exchange->answer.length, &seen, &a->error);
+    if (code != 0) {
+        a->look_us = dlk_lock_now(a->lock) + acquire_poll_us(a);
+        return dynalock_is_retryable(code) ? ACQUIRE_WAIT : ACQUIRE_FAIL;
+    }
+    enum acquire_step step = acquire_consider(a, seen);
+    dynalock_kv_free(seen);
+    return step;
+}
+
+static enum acquire_step acquire_create_answered(struct acquisition *a)
+{
+    struct dlk_call *call = a->call;
+    a->first_sent_us = call->first_sent_us;
+    if (call->code == 0) {
+        return ACQUIRE_WON;
+    }
+    if (call->unanswered) {
+        a->after->unsure++;
+    }
+    if (call->code != DLK_CONDITION_FAILED) {
+        return acquire_failed(a, call->code);
+    }
+    if (call->service.item_unreadable) {
+        return acquire_failed(a, DYNALOCK_ERR_TYPE);
+    }
+    if (call->service.item == NULL && !atomic_load(&a->lock->store->returns_items)) {
+        return acquire_read(a);
+    }
+    dynalock_kv *seen = call->service.item;
+    call->service.item = NULL;
+    enum acquire_step step = acquire_consider(a, seen);
+    dynalock_kv_free(seen);
+    return step;
+}
+
+/* Takes the ended call's answer. */
+static enum acquire_step acquire_answered(struct acquisition *a)
+{
+    if (++a->rounds >= ACQUIRE_ROUNDS && a->call->code == DLK_CONDITION_FAILED) {
+        return acquire_failed(a, DYNALOCK_ERR_NOT_ACQUIRED); /* others come and go */
+    }
+    return a->reading ? acquire_read_answered(a) : acquire_create_answered(a);
+}
+
+/* The lease was granted: by the answer in a->call, or it was found in it. False: its time is over already. */
+static bool acquire_hold(struct acquisition *a)
+{
+    dynalock_lock *lock = a->lock;
+    (void)pthread_mutex_lock(&lock->store->mutex);
+    int64_t now_us = dlk_lock_now(lock);
+    int64_t end_us = dlk_lease_end(lock, &a->lease, a->first_sent_us, &a->call->exchange);
+    bool ahead = end_us > now_us && !lock->store->closing;
+    lock->lease = a->lease;
+    if (ahead) {
+        lock->state = DYNALOCK_LOCK_HELD;
+        lock->token = a->lease.version;
+        lock->granted_us = now_us;
+        lock->failures = 0;
+        dlk_lock_note(lock, 0, "");
+        dlk_lock_set_end(lock, end_us);
+        dlk_lock_arm_renewal(lock, a->first_sent_us + a->lease.ttl_ms * 1000 / 3);
+    }
+    (void)pthread_mutex_unlock(&lock->store->mutex);
+    return ahead;
+}
+
+/* ---- On the caller's thread ---- */
+
+static enum acquire_step acquire_try(struct acquisition *a, int stop_fd)
+{
+    enum acquire_step step = acquire_begin(a);
+    while (step == ACQUIRE_SEND) {
+        int code = dlk_call_run(a->lock->store, a->call, stop_fd);
+        if (code == DYNALOCK_ERR_CANCELLED || code == DYNALOCK_ERR_CLOSED) {
+            bool over =
+                a->call->exchange.lane == NULL; /* else the keeper will see what comes of it */
+            a->after->unsure += over && a->call->write && a->call->unanswered ? 1 : 0;
+            (void)dlk_call_fail(a->call, code, &a->error);
+            return ACQUIRE_FAIL;
+        }
+        step = acquire_answered(a);
+    }
+    if (step == ACQUIRE_WON && !acquire_hold(a)) {
+        a->after->unsure++; /* the next try finds the record, and writes it anew */
+        return acquire_failed(a, DYNALOCK_ERR_TIMEOUT);
+    }
+    return step;
+}
+
+/* Waits until it is time to look again. 0: look; else why not. */
+static int acquire_wait(struct acquisition *a, int stop_fd, int64_t end_us)
+{
+    dynalock_store *store = a->lock->store;
+    const int stops[2] = {stop_fd, store->closed.read_fd};
+    int64_t until_us = a->look_us < end_us ? a->look_us : end_us;
+    for (;;) {
+        int64_t left_us = until_us - dlk_lock_now(a->lock);
+        if (left_us <= 0) {
+            return dlk_lock_now(a->lock) < end_us ? 0 : a->error.code;
+        }
+        int stopped = dlk_wait_readable(stops, 2, left_us / 1000 + 1);
+        if (stopped == 0) {
+            return dlk_fail(&a->error, DYNALOCK_ERR_CANCELLED,
+                            "the stop descriptor became readable");
+        }
+        if (stopped == 1) {
+            return dlk_fail(&a->error, DYNALOCK_ERR_CLOSED, "the store is being closed");
+        }
+    }
+}
+
+static void acquire_log(struct acquisition *a, bool won)
+{
+    dynalock_lock *lock = a->lock;
+    if (!won) {
+        int64_t wait_us = a->look_us - dlk_lock_now(lock);
+        dlk_log(lock->store, &(dynalock_event){.id = DYNALOCK_EVENT_WAITING,
+                                               .code = a->error.code,
+                                               .wait_ms = wait_us > 0 ? wait_us / 1000 : 0,
+                                               .token = a->held_token,
+                                               .key = lock->key,
+                                               .message = a->held_by});
+        return;
+    }
+    dlk_count(lock->store, DLK_ACQUIRED);
+    if (a->taken_from == DYNALOCK_EVENT_TAKEN_OVER) {
+        dlk_count(lock->store, DLK_TAKEN_OVER);
+    } else if (a->taken_from == DYNALOCK_EVENT_ADOPTED) {
+        dlk_count(lock->store, DLK_ADOPTED);
+    }
+    if (a->taken_from != 0) {
+        dlk_lock_log(lock, a->taken_from, 0, "");
+    }
+    dlk_lock_log(lock, DYNALOCK_EVENT_ACQUIRED, 0, "");
+}
+
+static int acquire_loop(struct acquisition *a, int stop_fd, int64_t wait_ms)
+{
+    int64_t start_us = dlk_lock_now(a->lock);
+    int64_t end_us = wait_ms < 0 ? INT64_MAX : start_us + wait_ms * 1000;
+    a->limit_us = INT64_MAX;
+    for (;;) {
+        enum acquire_step step = acquire_try(a, stop_fd);
+        if (step == ACQUIRE_WON) {
+            acquire_log(a, true);
+            return 0;
+        }
+        if (step == ACQUIRE_FAIL) {
+            return a->error.code;
+        }
+        acquire_log(a, false);
+        int code = acquire_wait(a, stop_fd, end_us);
+        if (code != 0) {
+            return code;
+        }
+        a->limit_us = end_us;
+    }
+}
+
+/* With the mutex held: a new tenure. */
+static int acquire_start(dynalock_lock *lock, dynalock_error *error)
+{
+    dlk_lock_judge(lock);
+    if (lock->state == DYNALOCK_LOCK_HELD) {
+        return dlk_fail(error, DYNALOCK_ERR_BUSY, "the lock is held already, by this object");
+    }
+    char tenure[DLK_TENURE_SIZE];
+    if (dlk_tenure_new(tenure) != 0) {
+        return dlk_fail(error, DYNALOCK_ERR_SYSTEM, "no random bytes could be had");
+    }
+    dlk_lock_await_renewal(lock, dlk_lock_now(lock) + lock->store->attempt_timeout_ms * 1000);
+    if (lock->renewing) {
+        return dlk_fail(error, DYNALOCK_ERR_BUSY,
+                        "the last renewal of the tenure before is still under way");
+    }
+    memcpy(lock->finished, lock->tenure, sizeof lock->finished);
+    memcpy(lock->tenure, tenure, sizeof lock->tenure);
+    lock->writes = 0;
+    lock->state = DYNALOCK_LOCK_ACQUIRING;
+    lock->cause = lock->trouble = DYNALOCK_CAUSE_NONE;
+    lock->failures = 0;
+    lock->ttl_ms = lock->options.ttl_ms;
+    if (lock->lost_open) {
+        dlk_wake_drain(&lock->lost);
+    }
+    return 0;
+}
+
+static int acquire_run(dynalock_lock *lock, int stop_fd, int64_t wait_ms, dynalock_error *error)
+{
+    struct acquisition a = {.lock = lock, .after = dlk_cleanup_new(lock)};
+    if (a.after == NULL) {
+        return dlk_fail(error, DYNALOCK_ERR_MEMORY, "out of memory");
+    }
+    a.call = &a.after->call;
+    int code = acquire_loop(&a, stop_fd, wait_ms);
+    if (code != 0) {
+        if (a.after->unsure > 0) {
+            a.error.flags |= DYNALOCK_ERROR_OUTCOME_UNKNOWN;
+        }
+        if (error != NULL) {
+            *error = a.error;
+        }
+    }
+    (void)pthread_mutex_lock(&lock->store->mutex);
+    dlk_lock_note(lock, code, code != 0 ? a.error.message : "");
+    bool open = code != 0 && (a.after->unsure > 0 || a.call->exchange.lane != NULL);
+    if (open) {
+        dlk_cleanup_start(a.after);
+    }
+    (void)pthread_mutex_unlock(&lock->store->mutex);
+    if (!open) {
+        dlk_cleanup_free(a.after);
+    }
+    return code;
+}
+
+int dynalock_lock_acquire(dynalock_lock *lock, int stop_fd, int64_t wait_ms, dynalock_error *error)
+{
+    int code = dlk_lock_enter(lock, error);
+    if (code != 0) {
+        return code;
+    }
+    code = acquire_start(lock, error);
+    (void)pthread_mutex_unlock(&lock->store->mutex);
+    if (code == 0) {
+        code = dlk_wait_readable(&stop_fd, 1, 0) == 0
+                   ? dlk_fail(error, DYNALOCK_ERR_CANCELLED, "the stop descriptor is readable")
+                   : dlk_keeper_start(lock->store, error);
+        if (code == 0) {
+            code = acquire_run(lock, stop_fd, wait_ms, error);
+        }
+        (void)pthread_mutex_lock(&lock->store->mutex);
+        if (lock->state == DYNALOCK_LOCK_ACQUIRING) {
+            lock->state = DYNALOCK_LOCK_IDLE;
+        }
+        (void)pthread_mutex_unlock(&lock->store->mutex);
+    }
+    dlk_lock_leave(lock);
+    return code;
+}

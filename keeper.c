@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The two threads of a store. The keeper does I/O, many requests at a time, and runs no callback. The watch does no
+ * I/O, which libcurl can make block for seconds (a hanging getaddrinfo), and so is never late to judge a deadline.
+ */
+#include "internal.h"
+
+#define KEEPER_WAIT_MAX_MS 60000
+#define KEEPER_SLICE_MS 250 /* where there is no clock that wakes up and counts suspended time */
+
+static int64_t keeper_now(const dynalock_store *store)
+{
+    return store->clock.boot_us(store->clock.context);
+}
+
+/* Arms the alarm for the next timer; how long to wait at the most. */
+static int64_t keeper_wait_ms(const dynalock_store *store, const struct dlk_timers *timers,
+                              const struct dlk_alarm *alarm)
+{
+    int64_t due = 0;
+    if (!dlk_timers_next(timers, &due)) {
+        dlk_alarm_set(alarm, -1);
+        return KEEPER_WAIT_MAX_MS;
+    }
+    int64_t delay = due - keeper_now(store);
+    delay = delay > 0 ? delay : 0;
+    dlk_alarm_set(alarm, delay);
+    int64_t wait = delay / 1000 + 1;
+    int64_t most = alarm->fd >= 0 ? KEEPER_WAIT_MAX_MS : KEEPER_SLICE_MS;
+    return wait < most ? wait : most;
+}
+
+/* Fires what is due, with the mutex released meanwhile. */
+static void keeper_fire(dynalock_store *store, struct dlk_timers *timers)
+{
+    struct dlk_timer *timer = NULL;
+    while (!store->stopping && (timer = dlk_timers_pop(timers, keeper_now(store))) != NULL) {
+        (void)pthread_mutex_unlock(&store->mutex);
+        timer->fire(timer);
+        (void)pthread_mutex_lock(&store->mutex);
+    }
+}
+
+static void *keeper_main(void *context)
+{
+    dynalock_store *store = context;
+    dlk_log_defer();
+    (void)pthread_mutex_lock(&store->mutex);
+    while (!store->stopping) {
+        keeper_fire(store, &store->keeper_timers);
+        int64_t wait = keeper_wait_ms(store, &store->keeper_timers, &store->keeper_alarm);
+        (void)pthread_mutex_unlock(&store->mutex);
+        dlk_loop_run(store->loop, store->keeper_alarm.fd, wait);
+        (void)pthread_mutex_lock(&store->mutex);
+    }
+    (void)pthread_mutex_unlock(&store->mutex);
+    return NULL;
+}
+
+/* Deadlines and lost descriptors first, then callbacks, and deadlines again after each. */
+static void *watch_main(void *context)
+{
+    dynalock_store *store = context;
+    bool stopping = false;
+    while (!stopping) {
+        (void)pthread_mutex_lock(&store->mutex);
+        keeper_fire(store, &store->watch_timers);
+        stopping = store->stopping;
+        int64_t wait = keeper_wait_ms(store, &store->watch_timers, &store->watch_alarm);
+        (void)pthread_mutex_unlock(&store->mutex);
+        if (store->tell(store) || dlk_log_hand_on(store)) {
+            stopping = false;
+            continue;
+        }
+        const int fds[2] = {store->watch_wake.read_fd, store->watch_alarm.fd};
+        if (!stopping && dlk_wait_readable(fds, 2, wait) == 0) {
+            dlk_wake_drain(&store->watch_wake);
+        }
+    }
+    return NULL;
+}
+
+/* ---- Starting and stopping ---- */
+
+static void keeper_close(dynalock_store *store)
+{
+    dlk_alarm_close(&store->keeper_alarm);
+    dlk_alarm_close(&store->watch_alarm);
+    dlk_wake_close(&store->watch_wake);
+    dlk_loop_free(store->loop);
+    store->loop = NULL;
+}
+
+static int keeper_open(dynalock_store *store, dynalock_error *error)
+{
+    store->keeper_alarm.fd = store->watch_alarm.fd = -1;
+    store->watch_wake.read_fd = store->watch_wake.write_fd = -1;
+    int code = dlk_loop_new(store->transport, store->max_connections, &store->loop, error);
+    if (code == 0 &&
+        (dlk_alarm_open(&store->keeper_alarm) != 0 || dlk_alarm_open(&store->watch_alarm) != 0 ||
+         dlk_wake_open(&store->watch_wake) != 0)) {
+        code = dlk_fail(error, DYNALOCK_ERR_SYSTEM, "no descriptors for the keeper");
+    }
+    if (code != 0) {
+        keeper_close(store);
+    }
+    return code;
+}
+
+static int keeper_start_threads(dynalock_store *store, dynalock_error *error)
+{
+    if (dlk_thread_start(&store->keeper_thread, keeper_main, store) != 0) {
+        return dlk_fail(error, DYNALOCK_ERR_SYSTEM, "no thread for the keeper");
+    }
+    if (dlk_thread_start(&store->watch_thread, watch_main, store) == 0) {
+        return 0;
+    }
+    store->stopping = true;
+    (void)pthread_mutex_unlock(&store->mutex);
+    dlk_loop_wake(store->loop);
+    (void)pthread_join(store->keeper_thread, NULL);
+    (void)pthread_mutex_lock(&store->mutex);
+    store->stopping = false;
+    return dlk_fail(error, DYNALOCK_ERR_SYSTEM, "no thread for the watch");
+}
+
+int dlk_keeper_start(dynalock_store *store, dynalock_error *error)
+{
+    int code = 0;
+    (void)pthread_mutex_lock(&store->mutex);
+    while (store->starting) {
+        (void)pthread_cond_wait(&store->changed, &store->mutex);
+    }
+    if (!store->running) {
+        store->starting = true;
+        code = keeper_open(store, error);
+        if (code == 0) {
+            code = keeper_start_threads(store, error);
+            if (code != 0) {
+                keeper_close(store);
+            }
+        }
+        store->running = code == 0;
+        store->starting = false;
+        (void)pthread_cond_broadcast(&store->changed);
+    }
+    (void)pthread_mutex_unlock(&store->mutex);
+    return code;
+}
+
+void dlk_keeper_stop(dynalock_store *store)
+{
+    (void)pthread_mutex_lock(&store->mutex);
+    bool running = store->running;
+    store->stopping = true;
+    (void)pthread_mutex_unlock(&store->mutex);
+    if (!running) {
+        return;
+    }
+    dlk_loop_wake(store->loop);
+    (void)pthread_join(store->keeper_thread, NULL);
+    dlk_wake_up(&store->watch_wake);
+    (void)pthread_join(store->watch_thread, NULL);
+    keeper_close(store);
+    store->running = false;
+}
+
+void dlk_keeper_abandon(dynalock_store *store)
+{
+    if (store->running) {
+        dlk_loop_abandon(store->loop);
+        store->loop = NULL;
+        keeper_close(store);
+        store->running = false;
+    }
+}
+
+/* ---- Timers ---- */
+
+static bool timers_put(struct dlk_timers *timers, struct dlk_timer *timer, int64_t due_us)
+{
+    dlk_timers_add(timers, timer, due_us);
+    return timers->root == timer;
+}
+
+void dlk_keeper_schedule(dynalock_store *store, struct dlk_timer *timer, int64_t due_us)
+{
+    if (timers_put(&store->keeper_timers, timer, due_us) && store->running &&
+        pthread_equal(pthread_self(), store->keeper_thread) == 0) {
+        dlk_loop_wake(store->loop);
+    }
+}
+
+bool dlk_keeper_forget(dynalock_store *store, struct dlk_timer *timer)
+{
+    bool queued = timer->queued;
+    dlk_timers_remove(&store->keeper_timers, timer);
+    return queued;
+}
+
+void dlk_watch_schedule(dynalock_store *store, struct dlk_timer *timer, int64_t due_us)
+{
+    if (timers_put(&store->watch_timers, timer, due_us) && store->running) {
+        dlk_wake_up(&store->watch_wake);
+    }
+}
+
+bool dlk_watch_forget(dynalock_store *store, struct dlk_timer *timer)
+{
+    bool queued = timer->queued;
+    dlk_timers_remove(&store->watch_timers, timer);
+    return queued;
+}
+
+/* ---- Calls ---- */
+
+static void keeper_send(struct dlk_call *call)
+{
+    if (dlk_call_begin(call->store, call)) {
+        dlk_loop_start(call->store->loop, &call->exchange);
+    } else {
+        call->done(call);
+    }
+}
+
+static void keeper_send_again(struct dlk_timer *timer)
+{
+    keeper_send((struct dlk_call *)((char *)timer - offsetof(struct dlk_call, timer)));
+}
+
+static void keeper_answered(struct dlk_exchange *exchange)
+{
+    struct dlk_call *call = exchange->context;
+    dynalock_store *store = call->store;
+    int64_t wait_ms = 0;
+    if (dlk_call_judge(store, call, &wait_ms)) {
+        call->done(call);
+        return;
+    }
+    (void)pthread_mutex_lock(&store->mutex);
+    dlk_keeper_schedule(store, &call->timer, keeper_now(store) + wait_ms * 1000);
+    (void)pthread_mutex_unlock(&store->mutex);
+}
+
+static void keeper_own(struct dlk_call *call)
+{
+    call->timer.fire = keeper_send_again;
+    call->exchange.done = keeper_answered;
+    call->exchange.context = call;
+}
+
+void dlk_keeper_call(struct dlk_call *call)
+{
+    keeper_own(call);
+    keeper_send(call);
+}
+
+void dlk_keeper_adopt(struct dlk_call *call)
+{
+    keeper_own(call);
+    dlk_loop_adopt(call->store->loop, &call->exchange);
+}

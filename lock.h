@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What acquire.c, renew.c, release.c and lock.c share: the lock object. */
+#ifndef DYNALOCK_LOCK_H
+#define DYNALOCK_LOCK_H
+
+#include "internal.h"
+
+#define DLK_SECOND INT64_C(1000000)
+
+/* A write of the record that, once answered, is a lease. */
+struct dlk_lease {
+    int64_t version;
+    char nonce[DLK_NONCE_SIZE];
+    int64_t expires; /* epoch seconds */
+    int64_t ttl_ms;
+};
+
+/* A record seen unchanged, and since when. */
+struct dlk_sight {
+    bool any, has_expires;
+    int64_t version, expires;
+    char *nonce;
+    int64_t since_us;
+};
+
+struct dynalock_lock {
+    dynalock_store *store;
+    char *key, *holder;
+    struct dlk_buffer value;       /* the attribute value as text; empty: none */
+    dynalock_lock_options options; /* with the defaults filled in; its pointers are not used */
+    struct dlk_sight sight;        /* the acquirer's */
+    struct dlk_call renewal_call;  /* the renewer's */
+    struct dlk_lease renewal_lease;
+
+    /* All that follows: under the store's mutex. */
+    struct dynalock_lock *next, *previous; /* of store->locks */
+    struct dynalock_lock *owed_next;       /* of store->owed */
+    unsigned
+        references; /* the caller's, that of each timer that is to come, and of a call under way */
+    bool freed, in_call, renewing;
+    bool owed, telling; /* on_lost is to be called; is being called */
+    int state, cause;
+    int64_t ttl_ms;
+    char tenure[DLK_TENURE_SIZE], finished[DLK_TENURE_SIZE]; /* this tenure, and the one before */
+    unsigned writes;                                         /* of this tenure */
+    struct dlk_lease lease;                                  /* as last granted, or adopted */
+    int64_t token, valid_until_us, granted_us;
+    unsigned failures; /* renewals in a row */
+    int trouble;       /* enum dynalock_cause: what it will be lost of, if nothing changes */
+    int last_code;
+    char last_error[160];
+    int owed_cause;
+    int64_t owed_token;
+    struct dlk_timer renewal, deadline;
+    struct dlk_wake lost;
+    bool lost_open;
+};
+
+/* ---- lock.c. With the mutex held, but where it says otherwise. ---- */
+
+int64_t dlk_lock_now(const dynalock_lock *lock);
+int64_t dlk_lock_margin_us(const dynalock_lock *lock, int64_t ttl_ms);
+/* When a lease that was asked for at first_sent_us, and granted by this answer, must be thought over. */
+int64_t dlk_lease_end(const dynalock_lock *lock, const struct dlk_lease *lease,
+                      int64_t first_sent_us, const struct dlk_exchange *granted_by);
+/* The next write of this tenure: lease->version is set; fills the rest. */
+void dlk_lock_number(dynalock_lock *lock, struct dlk_lease *lease, const struct dlk_now *now);
+void dlk_lock_judge(dynalock_lock *lock); /* lost, if its time is over */
+void dlk_lock_lose(dynalock_lock *lock, int cause);
+void dlk_lock_set_end(dynalock_lock *lock, int64_t valid_until_us);
+void dlk_lock_note(dynalock_lock *lock, int code, const char *message);
+void dlk_lock_arm_renewal(dynalock_lock *lock, int64_t due_us);
+void dlk_lock_disarm(dynalock_lock *lock);
+void dlk_lock_ref(dynalock_lock *lock);
+void dlk_lock_unref(dynalock_lock *lock); /* without the mutex */
+/* Without the mutex: begins and ends a call on the object; 0, DYNALOCK_ERR_BUSY and those of dlk_enter. After enter the mutex is held. */
+int dlk_lock_enter(dynalock_lock *lock, dynalock_error *error);
+void dlk_lock_leave(dynalock_lock *lock);
+/* With the mutex held: waits for the renewal under way to end, for as long as a call may take. */
+void dlk_lock_await_renewal(dynalock_lock *lock, int64_t until_us);
+/* Without the mutex. */
+void dlk_lock_log(dynalock_lock *lock, int id, int code, const char *message);
+
+/* ---- renew.c ---- */
+
+void dlk_renewal_fire(struct dlk_timer *timer);
+
+/* ---- release.c ---- */
+
+/* What a tenure that ended may have left: looked for and removed by the keeper, until its time is over. */
+struct dlk_cleanup {
+    struct dlk_cleanup *next, *previous;
+    dynalock_store *store;
+    struct dlk_call call;
+    struct dlk_timer timer;
+    char *key;
+    char tenure[DLK_TENURE_SIZE];
+    bool keep_record;
+    struct dlk_lease known; /* the record that is to be removed; version 0: none known */
+    struct dlk_lease asked; /* of the try that is under way in call */
+    unsigned unsure;        /* tries whose outcome is open */
+    int64_t until_us; /* boot clock: after that, what a late try may make has expired already */
+    unsigned rounds;
+};
+
+struct dlk_cleanup *dlk_cleanup_new(dynalock_lock *lock); /* NULL: no memory */
+void dlk_cleanup_free(struct dlk_cleanup *cleanup);
+void dlk_cleanup_start(
+    struct dlk_cleanup *cleanup); /* with the mutex held; the keeper owns it from here on */
+void dlk_cleanups_drop(dynalock_store *store); /* the keeper has ended */
+
+/* After a failed condition, on this thread: the record as it is; *seen NULL: there is none. */
+int dlk_lock_seen(dynalock_lock *lock, struct dlk_call *call, dynalock_kv **seen);
+
+#endif

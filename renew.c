@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Renewing a lease: by the keeper in time, or by the caller. */
+#include "lock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define RENEW_ATTEMPT_MIN_MS 200
+#define RENEW_RETRY_MS 100
+#define RENEW_RETRY_THROTTLED_MS 500
+#define RENEW_TTL_MAX_MS (INT64_C(365) * 86400 * 1000)
+
+static int renew_cause(int code)
+{
+    switch (code) {
+    case DYNALOCK_ERR_THROTTLED: return DYNALOCK_CAUSE_THROTTLED;
+    case DYNALOCK_ERR_NOT_AUTHORIZED:
+    case DYNALOCK_ERR_CREDENTIALS: return DYNALOCK_CAUSE_CREDENTIALS;
+    case DYNALOCK_ERR_NETWORK:
+    case DYNALOCK_ERR_TIMEOUT:
+    case DYNALOCK_ERR_TLS: return DYNALOCK_CAUSE_UNREACHABLE;
+    default: return DYNALOCK_CAUSE_SERVICE;
+    }
+}
+
+/* With the mutex held: the next renewal's request in call, its lease in *lease. */
+static void renew_compose(dynalock_lock *lock, struct dlk_call *call, struct dlk_lease *lease)
+{
+    struct dlk_now now;
+    dlk_store_now(lock->store, &now);
+    lease->version = lock->lease.version + 1;
+    dlk_lock_number(lock, lease, &now);
+    struct dlk_base base = {lock->lease.version, lock->lease.nonce, dlk_seconds_down(now.lower_us)};
+    struct dlk_item item = {.version = lease->version,
+                            .nonce = lease->nonce,
+                            .has_expires = true,
+                            .expires = lease->expires,
+                            .lease_ms = lease->ttl_ms};
+    dlk_request_replace(lock->store, call, lock->key, &item, &base);
+    int64_t attempt_ms =
+        lock->ttl_ms / 6 > RENEW_ATTEMPT_MIN_MS ? lock->ttl_ms / 6 : RENEW_ATTEMPT_MIN_MS;
+    call->attempt_timeout_ms =
+        attempt_ms < call->attempt_timeout_ms ? attempt_ms : call->attempt_timeout_ms;
+    call->deadline_us = lock->valid_until_us;
+    call->exempt = true;
+}
+
+/* With the mutex held: the record is this lease now. It is not counted as held for longer: see renew_granted. */
+static void renew_own(dynalock_lock *lock, const struct dlk_lease *lease)
+{
+    lock->lease.version = lease->version;
+    lock->lease.expires = lease->expires;
+    memcpy(lock->lease.nonce, lease->nonce, sizeof lock->lease.nonce);
+}
+
+/* With the mutex held: the write was answered. */
+static void renew_granted(dynalock_lock *lock, const struct dlk_lease *lease,
+                          const struct dlk_call *call)
+{
+    renew_own(lock, lease);
+    if (lock->state != DYNALOCK_LOCK_HELD) {
+        return;
+    }
+    lock->failures = 0;
+    lock->trouble = DYNALOCK_CAUSE_NONE;
+    lock->granted_us = dlk_lock_now(lock);
+    dlk_lock_note(lock, 0, "");
+    dlk_lock_set_end(lock, dlk_lease_end(lock, lease, call->first_sent_us, &call->exchange));
+    dlk_lock_judge(lock);
+    if (lock->state == DYNALOCK_LOCK_HELD) {
+        dlk_lock_arm_renewal(lock, call->first_sent_us + lock->ttl_ms * 1000 / 3);
+        dlk_count(lock->store, DLK_RENEWED);
+    }
+}
+
+/* With the mutex held: no answer, or a failure. Tried again until it is too late. */
+static void renew_failed(dynalock_lock *lock, int code, const char *message)
+{
+    int64_t most = code == DYNALOCK_ERR_THROTTLED ? RENEW_RETRY_THROTTLED_MS : RENEW_RETRY_MS;
+    dlk_count(lock->store, DLK_RENEWALS_FAILED);
+    dlk_lock_note(lock, code, message);
+    for (unsigned i = 0; i < lock->failures && most < lock->ttl_ms / 8; i++) {
+        most *= 2;
+    }
+    most = most < lock->ttl_ms / 8 ? most : lock->ttl_ms / 8;
+    lock->failures++;
+    lock->trouble = renew_cause(code);
+    dlk_lock_judge(lock);
+    if (lock->state == DYNALOCK_LOCK_HELD) {
+        int64_t wait_ms = most / 2 + (int64_t)dlk_random_below((uint64_t)most / 2 + 1);
+        dlk_lock_arm_renewal(lock, dlk_lock_now(lock) + wait_ms * 1000);
+    }
+}
+
+/* With the mutex held: the condition failed, and this is the record (NULL: none). True: an earlier renewal of ours has
+ * happened, whose answer was lost. It extends nothing; the next one does, at once. */
+static bool renew_settle(dynalock_lock *lock, const dynalock_kv *seen)
+{
+    if (seen != NULL && dlk_record_of(seen, lock->tenure) &&
+        seen->version == lock->lease.version + 1) {
+        struct dlk_lease happened = {.version = seen->version, .expires = seen->expires};
+        (void)snprintf(happened.nonce, sizeof happened.nonce, "%s", seen->nonce);
+        renew_own(lock, &happened);
+        dlk_count(lock->store, DLK_ADOPTED);
+        if (lock->state == DYNALOCK_LOCK_HELD) {
+            dlk_lock_arm_renewal(lock, dlk_lock_now(lock));
+        }
+        return true;
+    }
+    bool own =
+        seen != NULL && dlk_record_of(seen, lock->tenure); /* it has expired, by its own time */
+    dlk_lock_lose(lock, seen == NULL ? DYNALOCK_CAUSE_GONE
+                        : own        ? DYNALOCK_CAUSE_EXPIRED
+                                     : DYNALOCK_CAUSE_TAKEN_OVER);
+    return false;
+}
+
+/* ---- By the keeper ---- */
+
+static void renew_end(dynalock_lock *lock)
+{
+    lock->renewing = false;
+    (void)pthread_cond_broadcast(&lock->store->changed);
+    (void)pthread_mutex_unlock(&lock->store->mutex);
+}
+
+static void renew_finish(dynalock_lock *lock, const struct dlk_call *call, bool settled,
+                         const dynalock_kv *seen)
+{
+    int code = call->code;
+    int event = 0;
+    (void)pthread_mutex_lock(&lock->store->mutex);
+    if (settled) {
+        event = renew_settle(lock, seen) ? DYNALOCK_EVENT_ADOPTED : 0;
+    } else if (code == 0) {
+        renew_granted(lock, &lock->renewal_lease, call);
+        event = DYNALOCK_EVENT_RENEWED;
+    } else {
+        renew_failed(lock, code, call->error.message);
+        event = DYNALOCK_EVENT_RENEWAL_FAILED;
+    }
+    renew_end(lock);
+    if (event != 0) {
+        dlk_lock_log(lock, event, code == DLK_CONDITION_FAILED ? 0 : code, call->error.message);
+    }
+    dlk_lock_unref(lock);
+}
+
+/* The read that a server makes necessary which does not show the record of a failed condition. */
+static void renew_read(struct dlk_call *call)
+{
+    dynalock_lock *lock = call->context;
+    dynalock_kv *seen = NULL;
+    if (call->code == 0) {
+        call->code = dlk_json_item(call->exchange.answer.data, call->exchange.answer.length, &seen,
+                                   &call->error);
+    }
+    bool settled =
+        call->code == 0 ||
+        call->code == DYNALOCK_ERR_TYPE; /* what is no record of dynalock's is another's */
+    renew_finish(lock, call, settled, seen);
+    dynalock_kv_free(seen);
+}
+
+static void renew_answered(struct dlk_call *call)
+{
+    dynalock_lock *lock = call->context;
+    if (call->code != DLK_CONDITION_FAILED) {
+        renew_finish(lock, call, false, NULL);
+    } else if (call->service.item != NULL || call->service.item_unreadable ||
+               atomic_load(&lock->store->returns_items)) {
+        renew_finish(lock, call, true, call->service.item);
+    } else {
+        int64_t deadline_us = call->deadline_us;
+        int64_t attempt_timeout_ms = call->attempt_timeout_ms;
+        dlk_request_get(lock->store, call, lock->key, true, false);
+        call->deadline_us = deadline_us;
+        call->attempt_timeout_ms = attempt_timeout_ms;
+        call->max_attempts = 1;
+        call->done = renew_read;
+        dlk_keeper_call(call);
+    }
+}
+
+void dlk_renewal_fire(struct dlk_timer *timer)
+{
+    dynalock_lock *lock =
+        (dynalock_lock *)(void *)((char *)timer - offsetof(dynalock_lock, renewal));
+    struct dlk_call *call = &lock->renewal_call;
+    (void)pthread_mutex_lock(&lock->store->mutex);
+    dlk_lock_judge(lock);
+    bool renew = lock->state == DYNALOCK_LOCK_HELD && !lock->renewing;
+    if (renew) {
+        lock->renewing = true;
+        dlk_lock_ref(lock);
+        renew_compose(lock, call, &lock->renewal_lease);
+        call->max_attempts = 1; /* each attempt is a write of its own, with a later expiry */
+        call->context = lock;
+        call->done = renew_answered;
+    }
+    (void)pthread_mutex_unlock(&lock->store->mutex);
+    if (renew) {
+        dlk_keeper_call(call);
+    }
+    dlk_lock_unref(lock);
+}
+
+/* ---- By the caller ---- */
+
+int dlk_lock_seen(dynalock_lock *lock, struct dlk_call *call, dynalock_kv **seen)
+{
+    if (call->service.item != NULL || call->service.item_unreadable ||
+        atomic_load(&lock->store->returns_items)) {
+        *seen = call->service.item;
+        call->service.item = NULL;
+        return 0;
+    }
+    int64_t deadline_us = call->deadline_us;
+    dlk_request_get(lock->store, call, lock->key, true, false);
+    call->deadline_us = deadline_us;
+    call->exempt = true;
+    int code = dlk_call_run(lock->store, call, -1);
+    dlk_call_abort(lock->store, call);
+    if (code == 0) {
+        code = dlk_json_item(call->exchange.answer.data, call->exchange.answer.length, seen,
+                             &call->error);
+    }
+    return code == DYNALOCK_ERR_TYPE ? 0 : code; /* what is no record of dynalock's is another's */
+}
+
+/* With the mutex held. */
+static int renew_check(dynalock_lock *lock, int64_t ttl_ms, dynalock_error *error)
+{
+    dlk_lock_judge(lock);
+    if (lock->state == DYNALOCK_LOCK_LOST) {
+        return dlk_fail(error, DYNALOCK_ERR_LOST, "the lock is lost: %s",
+                        dynalock_cause_name(lock->cause));
+    }
+    if (lock->state != DYNALOCK_LOCK_HELD) {
+        return dlk_fail(error, DYNALOCK_ERR_NOT_HELD, "the lock is not held");
+    }
+    if (ttl_ms != 0 && (ttl_ms < 0 || ttl_ms > RENEW_TTL_MAX_MS ||
+                        ttl_ms * 1000 <= 2 * dlk_lock_margin_us(lock, ttl_ms))) {
+        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT,
+                        "ttl_ms is negative, over a year, or not more than twice the margin");
+    }
+    return 0;
+}
+
+/* With the mutex held. A shorter lease counts from before it is sent: it may arrive without our hearing of it. */
+static void renew_change_ttl(dynalock_lock *lock, int64_t ttl_ms)
+{
+    if (ttl_ms != 0) {
+        int64_t end = dlk_lock_now(lock) + ttl_ms * 1000 - dlk_lock_margin_us(lock, ttl_ms);
+        lock->ttl_ms = ttl_ms;
+        if (end < lock->valid_until_us) {
+            dlk_lock_set_end(lock, end);
+        }
+    }
+}
+
+static int renew_once(dynalock_lock *lock, struct dlk_call *call, bool *again,
+                      dynalock_error *error)
+{
+    struct dlk_lease lease;
+    dynalock_kv *seen = NULL;
+    renew_compose(lock, call, &lease);
+    (void)pthread_mutex_unlock(&lock->store->mutex);
+    int code = dlk_call_run(lock->store, call, -1);
+    dlk_call_abort(lock->store, call);
+    bool refused = code == DLK_CONDITION_FAILED;
+    if (refused) {
+        code = dlk_lock_seen(lock, call, &seen);
+    }
+    (void)pthread_mutex_lock(&lock->store->mutex);
+    if (code != 0) {
+        renew_failed(lock, code, call->error.message);
+        return dlk_call_fail(call, code, error);
+    }
+    if (refused) {
+        *again = renew_settle(lock, seen);
+        dynalock_kv_free(seen);
+    } else {
+        renew_granted(lock, &lease, call);
+    }
+    return *again ? 0 : renew_check(lock, 0, error);
+}
+
+int dynalock_lock_renew(dynalock_lock *lock, int64_t ttl_ms, dynalock_error *error)
+{
+    struct dlk_call call;
+    int code = dlk_lock_enter(lock, error);
+    if (code != 0) {
+        return code;
+    }
+    dlk_lock_await_renewal(lock, lock->valid_until_us);
+    code = renew_check(lock, ttl_ms, error);
+    if (code == 0) {
+        bool again = true;
+        lock->renewing = true;
+        renew_change_ttl(lock, ttl_ms);
+        dlk_call_init(lock->store, &call, "UpdateItem", lock->key);
+        for (int i = 0; i < 2 && code == 0 && again; i++) {
+            again = false;
+            code = renew_once(lock, &call, &again, error);
+        }
+        dlk_call_free(&call);
+        lock->renewing = false;
+        (void)pthread_cond_broadcast(&lock->store->changed);
+        if (code == 0 && again) {
+            code = dlk_fail(error, DYNALOCK_ERR_SERVICE,
+                            "renewals happen, but are answered as if they had not");
+        }
+    }
+    (void)pthread_mutex_unlock(&lock->store->mutex);
+    if (code == 0) {
+        dlk_lock_log(lock, DYNALOCK_EVENT_RENEWED, 0, "");
+    }
+    dlk_lock_leave(lock);
+    return code;
+}

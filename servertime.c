@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bounds on the server's time. An answer's Date says: Date <= server time when it was made < Date + 1 s, and that
+ * moment lies between sending and receiving. Kept as bounds on the difference to the boot clock.
+ */
+#include "internal.h"
+
+#define ST_SECOND INT64_C(1000000)
+#define ST_SLACK (50 * INT64_C(1000)) /* servers cache the text of Date */
+#define ST_FRESH (300 * ST_SECOND)    /* older samples say nothing */
+#define ST_HOST_AGREES (2 * ST_SECOND)
+#define ST_AGREEING 2
+
+/* 500 ppm: more than any clock that is not broken drifts. */
+static int64_t st_drift(int64_t age_us)
+{
+    return age_us > 0 ? age_us / 2000 + 1 : 0;
+}
+
+static int64_t st_min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t st_max(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+enum dlk_sample_result dlk_servertime_add(struct dlk_servertime *st, int64_t sent_us,
+                                          int64_t received_us, int64_t date_s)
+{
+    int64_t low = date_s * ST_SECOND - received_us - ST_SLACK;
+    int64_t high = (date_s + 1) * ST_SECOND - sent_us + ST_SLACK;
+    enum dlk_sample_result result = DLK_SAMPLE_AGREES;
+    if (st->any && received_us - st->newest_us <= ST_FRESH) {
+        int64_t wider = st_drift(received_us - st->boot_us);
+        int64_t old_low = st->low_us - wider;
+        int64_t old_high = st->high_us + wider;
+        if (low > old_high || high < old_low) {
+            /* The hull, for one of the two is wrong and nobody knows which; the next sample narrows it. */
+            result = low > old_high ? DLK_SAMPLE_JUMPED : DLK_SAMPLE_CONFLICTS;
+            low = st_min(low, old_low);
+            high = st_max(high, old_high);
+            st->agreeing = 0;
+            st->conflicts++;
+        } else {
+            low = st_max(low, old_low);
+            high = st_min(high, old_high);
+        }
+    } else {
+        st->agreeing = 0;
+    }
+    st->any = true;
+    st->low_us = low;
+    st->high_us = high;
+    /* Exchanges overlap, so this one may have been received before the newest: the bounds hold for the later moment. */
+    st->boot_us = st_max(st->boot_us, received_us);
+    st->newest_us = st_max(st->newest_us, received_us);
+    st->agreeing++;
+    return result;
+}
+
+void dlk_servertime_now(const struct dlk_servertime *st, int64_t boot_us, int64_t real_us,
+                        struct dlk_now *now)
+{
+    *now = (struct dlk_now){0};
+    now->boot_us = boot_us;
+    now->known = st->any && boot_us - st->newest_us <= ST_FRESH;
+    if (!now->known) {
+        now->lower_us = real_us - ST_HOST_AGREES;
+        now->upper_us = now->lease_us = real_us + ST_HOST_AGREES;
+        now->real_us = real_us;
+        return;
+    }
+    int64_t wider = st_drift(boot_us - st->boot_us);
+    now->lower_us = boot_us + st->low_us - wider;
+    now->upper_us = boot_us + st->high_us + wider;
+    int64_t lacking = ST_SECOND - (now->upper_us - now->lower_us);
+    if (lacking > 0) { /* front ends disagree among themselves */
+        now->lower_us -= lacking / 2;
+        now->upper_us += lacking / 2;
+    }
+    now->real_us = st_min(st_max(real_us, now->lower_us), now->upper_us);
+    bool host_agrees =
+        real_us >= now->lower_us - ST_HOST_AGREES && real_us <= now->upper_us + ST_HOST_AGREES;
+    now->trusted = host_agrees && st->agreeing >= ST_AGREEING;
+    /* If Date is wrong and late, a lease counted from it would look expired to everyone else. */
+    now->lease_us = host_agrees ? now->upper_us : st_max(now->upper_us, real_us);
+}

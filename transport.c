@@ -1,0 +1,708 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* HTTP: a pool of easy handles for threads that wait, and a loop of many exchanges for the keeper. Knows no AWS. */
+#include "internal.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+
+#include <fcntl.h>
+
+#define TRANSPORT_ANSWER_MAX \
+    ((size_t)16 * 1024 * 1024) /* a page of 1 MB, each byte escaped, and some */
+#define TRANSPORT_MAX_IDLE 32
+#define TRANSPORT_CONNECTION_AGE 50L /* seconds: DynamoDB closes idle connections after about 60 */
+#define TRANSPORT_ADOPTED_SLICE_MS 20
+
+/* An easy handle, and, for threads that wait, the multi handle that drives it and keeps its connection. */
+struct dlk_lane {
+    struct dlk_transport *transport;
+    CURL *easy;
+    CURLM *multi;
+    struct curl_slist *headers;
+    struct dlk_exchange *exchange;
+    struct dlk_lane *next, *previous;
+    char error[CURL_ERROR_SIZE];
+};
+
+struct dlk_transport {
+    char *url;
+    int64_t connect_timeout_ms;
+    struct dlk_clock clock;
+    pthread_mutex_t mutex;
+    struct dlk_lane *idle;
+    unsigned idle_count;
+};
+
+struct dlk_loop {
+    struct dlk_transport *transport;
+    CURLM *multi;
+    struct dlk_lane *idle, *active, *adopted;
+    struct dlk_exchange *failed; /* could not even be started */
+};
+
+static int64_t transport_now(const struct dlk_transport *transport)
+{
+    return transport->clock.boot_us(transport->clock.context);
+}
+
+void dlk_exchange_init(struct dlk_exchange *exchange)
+{
+    *exchange = (struct dlk_exchange){0};
+    dlk_buffer_init(&exchange->answer, TRANSPORT_ANSWER_MAX);
+}
+
+void dlk_exchange_free(struct dlk_exchange *exchange)
+{
+    dlk_buffer_free(&exchange->answer);
+}
+
+/* ---- Callbacks of libcurl ---- */
+
+static size_t transport_on_body(char *bytes, size_t size, size_t count, void *context)
+{
+    struct dlk_exchange *exchange = context;
+    dlk_buffer_bytes(&exchange->answer, bytes, size * count);
+    return dlk_buffer_ok(&exchange->answer) ? size * count : 0;
+}
+
+/* If the line is that header, its value without white space around it, in value. */
+static bool transport_header(const char *line, size_t length, const char *name, char *value,
+                             size_t size)
+{
+    size_t skip = strlen(name);
+    if (length <= skip || strncasecmp(line, name, skip) != 0 || line[skip] != ':') {
+        return false;
+    }
+    const char *from = line + skip + 1;
+    const char *end = line + length;
+    while (from < end && (*from == ' ' || *from == '\t')) {
+        from++;
+    }
+    while (end > from && (unsigned char)end[-1] <= ' ') {
+        end--;
+    }
+    if ((size_t)(end - from) >= size) {
+        return false;
+    }
+    memcpy(value, from, (size_t)(end - from));
+    value[end - from] = '\0';
+    return true;
+}
+
+static bool transport_number(const char *text, int64_t max, int64_t *number)
+{
+    char *end = NULL;
+    if (*text < '0' || *text > '9') {
+        return false;
+    }
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (errno != 0 || *end != '\0' || value > max) {
+        return false;
+    }
+    *number = value;
+    return true;
+}
+
+static void transport_forget_headers(struct dlk_exchange *exchange)
+{
+    exchange->has_date = exchange->has_crc = false;
+    exchange->retry_after_ms = -1;
+    exchange->request_id[0] = '\0';
+}
+
+static size_t transport_on_header(char *line, size_t size, size_t count, void *context)
+{
+    struct dlk_exchange *exchange = context;
+    size_t length = size * count;
+    char value[128];
+    int64_t number = 0;
+    if (exchange->answer.length > 0) { /* a trailer */
+        return length;
+    }
+    if (length >= 5 &&
+        memcmp(line, "HTTP/", 5) == 0) { /* of the final answer, or of a 1xx before it */
+        transport_forget_headers(exchange);
+    } else if (transport_header(line, length, "date", value, sizeof value)) {
+        time_t date = curl_getdate(value, NULL);
+        /* Two that differ say nothing. */
+        exchange->has_date = date > 0 && (!exchange->has_date || exchange->date_s == (int64_t)date);
+        exchange->date_s = (int64_t)date;
+    } else if (transport_header(line, length, "x-amz-crc32", value, sizeof value)) {
+        exchange->has_crc = transport_number(value, UINT32_MAX, &number);
+        exchange->crc = (uint32_t)number;
+    } else if (transport_header(line, length, "x-amz-retry-after", value, sizeof value)) {
+        exchange->retry_after_ms = transport_number(value, 86400000, &number) ? number : -1;
+    } else if (transport_header(line, length, "x-amzn-requestid", value, sizeof value)) {
+        dlk_copy_text(exchange->request_id, sizeof exchange->request_id, value);
+    }
+    return length;
+}
+
+static curl_socket_t transport_on_socket(void *context, curlsocktype purpose,
+                                         struct curl_sockaddr *address)
+{
+    (void)context;
+    (void)purpose;
+#ifdef SOCK_CLOEXEC
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+#else
+    curl_socket_t made = socket(address->family, address->socktype, address->protocol);
+    if (made >= 0) {
+        (void)fcntl(made, F_SETFD, FD_CLOEXEC);
+    }
+    return made;
+#endif
+}
+
+/* ---- Lanes ---- */
+
+static bool transport_set_security(CURL *easy)
+{
+    return curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
+#if LIBCURL_VERSION_NUM >= 0x075500
+           curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
+#else
+           curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS)) ==
+               CURLE_OK;
+#endif
+}
+
+static bool transport_set_connection(CURL *easy, const struct dlk_transport *transport)
+{
+    return curl_easy_setopt(easy, CURLOPT_URL, transport->url) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)transport->connect_timeout_ms) ==
+               CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, TRANSPORT_CONNECTION_AGE) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) == CURLE_OK &&
+#if LIBCURL_VERSION_NUM >= 0x075700
+           /* Without it, ending a transfer waits for a hanging getaddrinfo. */
+           curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK &&
+#endif
+           curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, transport_on_socket) == CURLE_OK;
+}
+
+static bool transport_set_callbacks(struct dlk_lane *lane)
+{
+    CURL *easy = lane->easy;
+    return curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_USERAGENT, "dynalock/" DYNALOCK_VERSION) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, transport_on_body) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, transport_on_header) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_PRIVATE, (char *)lane) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, lane->error) == CURLE_OK;
+}
+
+static void lane_free(struct dlk_lane *lane)
+{
+    curl_easy_cleanup(lane->easy);
+    if (lane->multi != NULL) {
+        (void)curl_multi_cleanup(lane->multi);
+    }
+    curl_slist_free_all(lane->headers);
+    free(lane);
+}
+
+static struct dlk_lane *lane_new(struct dlk_transport *transport, bool with_multi)
+{
+    struct dlk_lane *lane = calloc(1, sizeof *lane);
+    if (lane == NULL) {
+        return NULL;
+    }
+    lane->transport = transport;
+    lane->easy = curl_easy_init();
+    lane->multi = with_multi ? curl_multi_init() : NULL;
+    if (lane->easy == NULL || (with_multi && lane->multi == NULL) ||
+        !transport_set_security(lane->easy) || !transport_set_connection(lane->easy, transport) ||
+        !transport_set_callbacks(lane)) {
+        lane_free(lane);
+        return NULL;
+    }
+    return lane;
+}
+
+static struct dlk_lane *lane_take(struct dlk_transport *transport)
+{
+    (void)pthread_mutex_lock(&transport->mutex);
+    struct dlk_lane *lane = transport->idle;
+    if (lane != NULL) {
+        transport->idle = lane->next;
+        transport->idle_count--;
+    }
+    (void)pthread_mutex_unlock(&transport->mutex);
+    return lane != NULL ? lane : lane_new(transport, true);
+}
+
+static void lane_give_back(struct dlk_transport *transport, struct dlk_lane *lane)
+{
+    (void)pthread_mutex_lock(&transport->mutex);
+    bool keep = transport->idle_count < TRANSPORT_MAX_IDLE;
+    if (keep) {
+        lane->next = transport->idle;
+        transport->idle = lane;
+        transport->idle_count++;
+    }
+    (void)pthread_mutex_unlock(&transport->mutex);
+    if (!keep) {
+        lane_free(lane);
+    }
+}
+
+static void lane_link(struct dlk_lane **list, struct dlk_lane *lane)
+{
+    lane->previous = NULL;
+    lane->next = *list;
+    if (*list != NULL) {
+        (*list)->previous = lane;
+    }
+    *list = lane;
+}
+
+static void lane_unlink(struct dlk_lane **list, struct dlk_lane *lane)
+{
+    if (lane->previous != NULL) {
+        lane->previous->next = lane->next;
+    } else {
+        *list = lane->next;
+    }
+    if (lane->next != NULL) {
+        lane->next->previous = lane->previous;
+    }
+    lane->next = lane->previous = NULL;
+}
+
+/* ---- One exchange ---- */
+
+static void exchange_failed(struct dlk_exchange *exchange, int result, const char *message)
+{
+    exchange->result = result;
+    dlk_copy_text(exchange->message, sizeof exchange->message, message);
+}
+
+static bool lane_set_headers(struct dlk_lane *lane, const struct dlk_exchange *exchange)
+{
+    curl_slist_free_all(lane->headers);
+    lane->headers = curl_slist_append(NULL, "Expect:");
+    for (size_t i = 0;
+         i < DLK_EXCHANGE_HEADERS && exchange->headers[i] != NULL && lane->headers != NULL; i++) {
+        struct curl_slist *longer = curl_slist_append(lane->headers, exchange->headers[i]);
+        if (longer == NULL) {
+            return false;
+        }
+        lane->headers = longer;
+    }
+    return lane->headers != NULL && curl_slist_append(lane->headers, "Accept:") != NULL &&
+           curl_easy_setopt(lane->easy, CURLOPT_HTTPHEADER, lane->headers) == CURLE_OK;
+}
+
+/* Makes lane and exchange ready for each other; false: out of memory. */
+static bool lane_prepare(struct dlk_lane *lane, struct dlk_exchange *exchange)
+{
+    CURL *easy = lane->easy;
+    dlk_buffer_clear(&exchange->answer);
+    transport_forget_headers(exchange);
+    exchange->status = 0;
+    exchange->connected = false;
+    exchange->may_have_arrived = false;
+    exchange->message[0] = '\0';
+    lane->error[0] = '\0';
+    lane->exchange = exchange;
+    exchange->lane = lane;
+    exchange->sent_us = transport_now(lane->transport);
+    return lane_set_headers(lane, exchange) &&
+           curl_easy_setopt(easy, CURLOPT_POSTFIELDS, exchange->body) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)exchange->body_length) ==
+               CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
+                            (long)(exchange->timeout_ms > 0 ? exchange->timeout_ms : 1)) ==
+               CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_WRITEDATA, exchange) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_HEADERDATA, exchange) == CURLE_OK;
+}
+
+/* Whether nothing of the request can have been sent. libcurl sends again by itself when a reused connection turns out
+ * to be dead, so that even a failure to connect does not tell; the bytes it counted do. */
+static bool transport_surely_unsent(CURL *easy)
+{
+    long size = 0;
+    return curl_easy_getinfo(easy, CURLINFO_REQUEST_SIZE, &size) == CURLE_OK && size == 0;
+}
+
+static int transport_result(CURL *easy, CURLcode code, const struct dlk_exchange *exchange)
+{
+    long system_error = 0;
+    switch (code) {
+    case CURLE_OK: return 0;
+    case CURLE_OUT_OF_MEMORY: return DYNALOCK_ERR_MEMORY;
+    case CURLE_OPERATION_TIMEDOUT: return DYNALOCK_ERR_TIMEOUT;
+    case CURLE_WRITE_ERROR:
+        return exchange->answer.out_of_memory ? DYNALOCK_ERR_MEMORY : DYNALOCK_ERR_BAD_RESPONSE;
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_BAD_CONTENT_ENCODING: return DYNALOCK_ERR_BAD_RESPONSE;
+    case CURLE_SSL_CONNECT_ERROR:
+        /* A handshake that was cut off is the network's fault; one that was refused will be again. */
+        (void)curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &system_error);
+        return system_error == ECONNRESET || system_error == EPIPE ? DYNALOCK_ERR_NETWORK
+                                                                   : DYNALOCK_ERR_TLS;
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_PINNEDPUBKEYNOTMATCH: return DYNALOCK_ERR_TLS;
+    default: return DYNALOCK_ERR_NETWORK;
+    }
+}
+
+/* Takes down what came of the lane's exchange, and parts the two. */
+static void lane_finish(struct dlk_lane *lane, CURLcode code)
+{
+    struct dlk_exchange *exchange = lane->exchange;
+    long number = 0;
+    exchange->received_us = transport_now(lane->transport);
+    exchange->result = transport_result(lane->easy, code, exchange);
+    if (curl_easy_getinfo(lane->easy, CURLINFO_RESPONSE_CODE, &number) == CURLE_OK) {
+        exchange->status = (int)number;
+    }
+    if (curl_easy_getinfo(lane->easy, CURLINFO_NUM_CONNECTS, &number) == CURLE_OK) {
+        exchange->connected = number > 0;
+    }
+    if (code != CURLE_OK) {
+        exchange->may_have_arrived = !transport_surely_unsent(lane->easy);
+        exchange_failed(exchange, exchange->result,
+                        lane->error[0] != '\0' ? lane->error : curl_easy_strerror(code));
+        exchange->status = 0;
+    }
+    lane->exchange = NULL;
+    exchange->lane = NULL;
+}
+
+/* Whether the transfer on this multi handle, its only one, has ended. */
+static bool lane_ended(struct dlk_lane *lane, CURLcode *code)
+{
+    int running = 0;
+    int left = 0;
+    if (curl_multi_perform(lane->multi, &running) != CURLM_OK) {
+        *code = CURLE_RECV_ERROR;
+        return true;
+    }
+    if (running > 0) {
+        return false;
+    }
+    CURLMsg *message = curl_multi_info_read(lane->multi, &left);
+    *code = message != NULL ? message->data.result : CURLE_RECV_ERROR;
+    return true;
+}
+
+/* Runs until the transfer has ended (-1), or a stop descriptor is readable (its index). */
+static int lane_drive(struct dlk_lane *lane, const int *stop_fds, size_t stop_count, CURLcode *code)
+{
+    struct curl_waitfd extra[2];
+    unsigned used = 0;
+    for (size_t i = 0; i < stop_count && used < 2; i++) {
+        if (stop_fds[i] >= 0) {
+            extra[used++] = (struct curl_waitfd){stop_fds[i], CURL_WAIT_POLLIN, 0};
+        }
+    }
+    while (!lane_ended(lane, code)) {
+        if (curl_multi_poll(lane->multi, extra, used, 1000, NULL) != CURLM_OK) {
+            *code = CURLE_RECV_ERROR;
+            return -1;
+        }
+        /* libcurl tells nothing of a descriptor that has hung up. */
+        int stopped = used > 0 ? dlk_wait_readable(stop_fds, stop_count, 0) : -1;
+        if (stopped >= 0) {
+            return stopped;
+        }
+    }
+    return -1;
+}
+
+int dlk_exchange_run(struct dlk_transport *transport, struct dlk_exchange *exchange,
+                     const int *stop_fds, size_t stop_count)
+{
+    struct dlk_sigpipe sigpipe;
+    CURLcode code = CURLE_OUT_OF_MEMORY;
+    struct dlk_lane *lane = lane_take(transport);
+    if (lane == NULL) {
+        exchange->sent_us = exchange->received_us = transport_now(transport);
+        exchange_failed(exchange, DYNALOCK_ERR_MEMORY, "no memory for a connection");
+        return -1;
+    }
+    dlk_sigpipe_hold(&sigpipe);
+    bool added =
+        lane_prepare(lane, exchange) && curl_multi_add_handle(lane->multi, lane->easy) == CURLM_OK;
+    int stopped = added ? lane_drive(lane, stop_fds, stop_count, &code) : -1;
+    if (stopped < 0) {
+        if (added) {
+            (void)curl_multi_remove_handle(lane->multi, lane->easy);
+        }
+        lane_finish(lane, code);
+        lane_give_back(transport, lane);
+    }
+    dlk_sigpipe_release(&sigpipe);
+    return stopped;
+}
+
+void dlk_exchange_abort(struct dlk_transport *transport, struct dlk_exchange *exchange)
+{
+    struct dlk_sigpipe sigpipe;
+    struct dlk_lane *lane = exchange->lane;
+    dlk_sigpipe_hold(&sigpipe);
+    (void)curl_multi_remove_handle(lane->multi, lane->easy);
+    lane_finish(lane, CURLE_OPERATION_TIMEDOUT);
+    lane_give_back(transport, lane);
+    dlk_sigpipe_release(&sigpipe);
+}
+
+/* ---- The transport ---- */
+
+static CURLcode transport_global_result = CURLE_FAILED_INIT;
+
+static void transport_global_init(void)
+{
+    transport_global_result = curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+int dlk_transport_new(const struct dlk_transport_settings *settings,
+                      struct dlk_transport **transport, dynalock_error *error)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, transport_global_init);
+    if (transport_global_result != CURLE_OK) {
+        return dlk_fail(error, DYNALOCK_ERR_SYSTEM, "curl_global_init: %s",
+                        curl_easy_strerror(transport_global_result));
+    }
+    struct dlk_transport *made = calloc(1, sizeof *made);
+    char *url = strdup(settings->url);
+    if (made == NULL || url == NULL || pthread_mutex_init(&made->mutex, NULL) != 0) {
+        free(url);
+        free(made);
+        return dlk_fail(error, DYNALOCK_ERR_MEMORY, "out of memory");
+    }
+    made->url = url;
+    made->connect_timeout_ms = settings->connect_timeout_ms;
+    made->clock = *settings->clock;
+    *transport = made;
+    return 0;
+}
+
+static void transport_release(struct dlk_transport *transport)
+{
+    (void)pthread_mutex_destroy(&transport->mutex);
+    free(transport->url);
+    free(transport);
+}
+
+void dlk_transport_free(struct dlk_transport *transport)
+{
+    struct dlk_sigpipe sigpipe;
+    if (transport == NULL) {
+        return;
+    }
+    dlk_sigpipe_hold(&sigpipe);
+    while (transport->idle != NULL) {
+        struct dlk_lane *lane = transport->idle;
+        transport->idle = lane->next;
+        lane_free(lane);
+    }
+    dlk_sigpipe_release(&sigpipe);
+    transport_release(transport);
+}
+
+static void lanes_abandon(struct dlk_lane *lane)
+{
+    while (lane != NULL) {
+        struct dlk_lane *next = lane->next;
+        free(
+            lane); /* its handles hold the parent's connections: libcurl would say goodbye on them */
+        lane = next;
+    }
+}
+
+void dlk_transport_abandon(struct dlk_transport *transport)
+{
+    lanes_abandon(transport->idle);
+    transport_release(transport);
+}
+
+/* ---- The loop ---- */
+
+int dlk_loop_new(struct dlk_transport *transport, int max_connections, struct dlk_loop **loop,
+                 dynalock_error *error)
+{
+    struct dlk_loop *made = calloc(1, sizeof *made);
+    if (made == NULL) {
+        return dlk_fail(error, DYNALOCK_ERR_MEMORY, "out of memory");
+    }
+    made->transport = transport;
+    made->multi = curl_multi_init();
+    if (made->multi == NULL ||
+        curl_multi_setopt(made->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)max_connections) !=
+            CURLM_OK ||
+        curl_multi_setopt(made->multi, CURLMOPT_MAXCONNECTS, (long)max_connections) != CURLM_OK) {
+        if (made->multi != NULL) {
+            (void)curl_multi_cleanup(made->multi);
+        }
+        free(made);
+        return dlk_fail(error, DYNALOCK_ERR_MEMORY, "out of memory");
+    }
+    *loop = made;
+    return 0;
+}
+
+static void lanes_free(struct dlk_lane *lane)
+{
+    while (lane != NULL) {
+        struct dlk_lane *next = lane->next;
+        if (lane->exchange != NULL) {
+            lane->exchange->lane = NULL;
+        }
+        lane_free(lane);
+        lane = next;
+    }
+}
+
+void dlk_loop_free(struct dlk_loop *loop)
+{
+    struct dlk_sigpipe sigpipe;
+    if (loop == NULL) {
+        return;
+    }
+    dlk_sigpipe_hold(&sigpipe);
+    for (struct dlk_lane *lane = loop->active; lane != NULL; lane = lane->next) {
+        (void)curl_multi_remove_handle(loop->multi, lane->easy);
+    }
+    for (struct dlk_lane *lane = loop->adopted; lane != NULL; lane = lane->next) {
+        (void)curl_multi_remove_handle(lane->multi, lane->easy);
+    }
+    lanes_free(loop->active);
+    lanes_free(loop->adopted);
+    lanes_free(loop->idle);
+    (void)curl_multi_cleanup(loop->multi);
+    dlk_sigpipe_release(&sigpipe);
+    free(loop);
+}
+
+void dlk_loop_abandon(struct dlk_loop *loop)
+{
+    if (loop != NULL) {
+        lanes_abandon(loop->active);
+        lanes_abandon(loop->adopted);
+        lanes_abandon(loop->idle);
+        free(loop);
+    }
+}
+
+void dlk_loop_start(struct dlk_loop *loop, struct dlk_exchange *exchange)
+{
+    struct dlk_lane *lane = loop->idle;
+    if (lane != NULL) {
+        lane_unlink(&loop->idle, lane);
+    } else {
+        lane = lane_new(loop->transport, false);
+    }
+    if (lane != NULL && lane_prepare(lane, exchange) &&
+        curl_multi_add_handle(loop->multi, lane->easy) == CURLM_OK) {
+        lane_link(&loop->active, lane);
+        return;
+    }
+    if (lane != NULL) {
+        lane_free(lane);
+    }
+    exchange->lane = NULL;
+    exchange->may_have_arrived = false;
+    exchange->sent_us = exchange->received_us = transport_now(loop->transport);
+    exchange_failed(exchange, DYNALOCK_ERR_MEMORY, "no memory for a connection");
+    exchange->next = loop->failed;
+    loop->failed = exchange;
+}
+
+void dlk_loop_adopt(struct dlk_loop *loop, struct dlk_exchange *exchange)
+{
+    lane_link(&loop->adopted, exchange->lane);
+}
+
+static void loop_tell_failed(struct dlk_loop *loop)
+{
+    while (loop->failed != NULL) {
+        struct dlk_exchange *exchange = loop->failed;
+        loop->failed = exchange->next;
+        exchange->done(exchange);
+    }
+}
+
+static void loop_drive_adopted(struct dlk_loop *loop)
+{
+    struct dlk_lane *lane = loop->adopted;
+    while (lane != NULL) {
+        struct dlk_lane *next = lane->next;
+        struct dlk_exchange *exchange = lane->exchange;
+        CURLcode code = CURLE_OK;
+        if (lane_ended(lane, &code)) {
+            (void)curl_multi_remove_handle(lane->multi, lane->easy);
+            lane_unlink(&loop->adopted, lane);
+            lane_finish(lane, code);
+            lane_give_back(loop->transport, lane);
+            exchange->done(exchange);
+        }
+        lane = next;
+    }
+}
+
+static void loop_drive(struct dlk_loop *loop)
+{
+    int running = 0;
+    int left = 0;
+    CURLMsg *message = NULL;
+    (void)curl_multi_perform(loop->multi, &running);
+    while ((message = curl_multi_info_read(loop->multi, &left)) != NULL) {
+        struct dlk_lane *lane = NULL;
+        CURLcode code = message->data.result;
+        if (message->msg != CURLMSG_DONE ||
+            curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&lane) != CURLE_OK ||
+            lane == NULL) {
+            continue;
+        }
+        struct dlk_exchange *exchange = lane->exchange;
+        (void)curl_multi_remove_handle(loop->multi, lane->easy);
+        lane_unlink(&loop->active, lane);
+        lane_finish(lane, code);
+        lane_link(&loop->idle, lane);
+        exchange->done(exchange);
+    }
+}
+
+void dlk_loop_run(struct dlk_loop *loop, int alarm_fd, int64_t timeout_ms)
+{
+    struct curl_waitfd extra = {alarm_fd, CURL_WAIT_POLLIN, 0};
+    if (loop->adopted != NULL && timeout_ms > TRANSPORT_ADOPTED_SLICE_MS) {
+        timeout_ms =
+            TRANSPORT_ADOPTED_SLICE_MS; /* a multi handle cannot be waited for within another */
+    }
+    if (loop->failed != NULL) {
+        timeout_ms = 0;
+    }
+    loop_drive(loop); /* sends what was started since */
+    (void)curl_multi_poll(loop->multi, &extra, alarm_fd >= 0 ? 1 : 0, (int)timeout_ms, NULL);
+    loop_drive(loop);
+    loop_drive_adopted(loop);
+    loop_tell_failed(loop);
+}
+
+void dlk_loop_wake(struct dlk_loop *loop)
+{
+    (void)curl_multi_wakeup(loop->multi);
+}
