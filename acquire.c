@@ -111,18 +111,20 @@ static enum acquire_step acquire_begin(struct acquisition *a)
 static int64_t acquire_seen_us(struct acquisition *a, const dynalock_kv *kv)
 {
     struct dlk_sight *sight = &a->lock->sight;
+    int64_t received_us = a->call->exchange.received_us;
     bool same = sight->any && sight->has_expires == kv->has_expires &&
-                sight->expires == kv->expires && dlk_record_same(kv, sight->version, sight->nonce);
+                sight->expires == kv->expires &&
+                dlk_record_same(kv, sight->version, sight->has_nonce ? sight->nonce : NULL);
     if (!same) {
-        free(sight->nonce);
-        sight->nonce = kv->nonce != NULL ? strdup(kv->nonce) : NULL;
-        sight->any = kv->nonce == NULL || sight->nonce != NULL;
-        sight->version = kv->version;
-        sight->has_expires = kv->has_expires;
-        sight->expires = kv->expires;
-        sight->since_us = a->call->exchange.received_us; /* it was there no later */
+        *sight = (struct dlk_sight){.any = kv->nonce == NULL || strlen(kv->nonce) < DLK_NONCE_SIZE,
+                                    .has_expires = kv->has_expires,
+                                    .has_nonce = kv->nonce != NULL,
+                                    .version = kv->version,
+                                    .expires = kv->expires,
+                                    .since_us = received_us}; /* it was written no later */
+        (void)snprintf(sight->nonce, sizeof sight->nonce, "%s", kv->nonce != NULL ? kv->nonce : "");
     }
-    return a->call->exchange.received_us - sight->since_us;
+    return received_us - sight->since_us;
 }
 
 static bool acquire_is_ours(const dynalock_kv *kv)

@@ -785,31 +785,40 @@ static int list_hand_over(dynalock_store *store, struct dlk_page *page, dynalock
     return code;
 }
 
+/* Reads the page that starts at *start_key (NULL: the first), and hands it over; *start_key becomes the next one's
+ * (NULL: that was the last). */
+static int list_page(struct dlk_call *call, const char *prefix, bool consistent, char **start_key,
+                     dynalock_list_fn callback, void *context, dynalock_error *error)
+{
+    struct dlk_page page = {0};
+    dlk_request_query(call->store, call, prefix, consistent, *start_key);
+    int code = kv_run(call);
+    if (code != 0) {
+        return dlk_call_fail(call, code, error);
+    }
+    code = dlk_json_page(call->exchange.answer.data, call->exchange.answer.length, &page, error);
+    if (code == 0) {
+        code = list_hand_over(call->store, &page, callback, context);
+    }
+    bool stuck =
+        *start_key != NULL && page.last_key != NULL && strcmp(*start_key, page.last_key) == 0;
+    free(*start_key);
+    *start_key = page.last_key;
+    page.last_key = NULL;
+    dlk_page_free(&page);
+    return code == 0 && stuck ? dlk_fail(error, DYNALOCK_ERR_BAD_RESPONSE,
+                                         "Query: the LastEvaluatedKey is that of the page before")
+                              : code;
+}
+
 static int list_pages(struct dlk_call *call, const char *prefix, bool consistent,
                       dynalock_list_fn callback, void *context, dynalock_error *error)
 {
     char *start_key = NULL;
-    int code = 0;
-    do {
-        struct dlk_page page = {0};
-        dlk_request_query(call->store, call, prefix, consistent, start_key);
-        code = kv_run(call);
-        code = code != 0 ? dlk_call_fail(call, code, error)
-                         : dlk_json_page(call->exchange.answer.data, call->exchange.answer.length,
-                                         &page, error);
-        if (code == 0) {
-            code = list_hand_over(call->store, &page, callback, context);
-        }
-        if (code == 0 && start_key != NULL && page.last_key != NULL &&
-            strcmp(start_key, page.last_key) == 0) {
-            code = dlk_fail(error, DYNALOCK_ERR_BAD_RESPONSE,
-                            "Query: the LastEvaluatedKey is that of the page before");
-        }
-        free(start_key);
-        start_key = page.last_key;
-        page.last_key = NULL;
-        dlk_page_free(&page);
-    } while (code == 0 && start_key != NULL);
+    int code = list_page(call, prefix, consistent, &start_key, callback, context, error);
+    while (code == 0 && start_key != NULL) {
+        code = list_page(call, prefix, consistent, &start_key, callback, context, error);
+    }
     free(start_key);
     return code;
 }

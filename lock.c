@@ -39,7 +39,6 @@ static void lock_free_memory(dynalock_lock *lock)
     if (lock->lost_open) {
         dlk_wake_close(&lock->lost);
     }
-    free(lock->sight.nonce);
     free(lock->holder);
     free(lock->key);
     free(lock);

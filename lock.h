@@ -17,9 +17,9 @@ struct dlk_lease {
 
 /* A record seen unchanged, and since when. */
 struct dlk_sight {
-    bool any, has_expires;
+    bool any, has_expires, has_nonce;
     int64_t version, expires;
-    char *nonce;
+    char nonce[DLK_NONCE_SIZE]; /* a longer one is not ours, and is not remembered */
     int64_t since_us;
 };
 

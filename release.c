@@ -16,8 +16,8 @@ static void release_compose(dynalock_store *store, struct dlk_call *call, const 
                             const char *tenure, const struct dlk_lease *lease, bool keep_record)
 {
     struct dlk_base base = {lease->version, lease->nonce, DLK_EXPIRED_OR_NOT};
-    char nonce[DLK_NONCE_SIZE];
     if (keep_record) {
+        char nonce[DLK_NONCE_SIZE];
         dlk_nonce_make(nonce, tenure, RELEASE_NUMBER, lease->version + 1);
         dlk_request_keep(store, call, key, &base, nonce);
     } else {
@@ -230,10 +230,11 @@ static void cleanup_later(struct dlk_cleanup *cleanup)
 static void cleanup_removed(struct dlk_call *call)
 {
     struct dlk_cleanup *cleanup = call->context;
+    bool removed = call->code == 0;
+    bool not_there = call->code == DLK_CONDITION_FAILED && !call->unanswered;
     cleanup->known.version = 0;
-    if (call->code == 0 && cleanup->unsure <= 1) {
-        cleanup_done(cleanup);
-    } else if (call->code == DLK_CONDITION_FAILED && cleanup->unsure == 0 && !call->unanswered) {
+    /* With one try's outcome open, what was removed is what it made; with more, another may come yet. */
+    if ((removed && cleanup->unsure <= 1) || (not_there && cleanup->unsure == 0)) {
         cleanup_done(cleanup);
     } else {
         cleanup_later(cleanup);
@@ -331,7 +332,7 @@ void dlk_cleanups_drop(dynalock_store *store)
 {
     while (store->cleanups != NULL) {
         struct dlk_cleanup *cleanup = store->cleanups;
-        cleanup_unlink(cleanup);
+        store->cleanups = cleanup->next;
         dlk_cleanup_free(cleanup);
     }
 }
