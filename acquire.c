@@ -327,6 +327,15 @@ static enum acquire_step acquire_try(struct acquisition *a, int stop_fd)
     return step;
 }
 
+/* The wait has ended: what of. A try that the limit cut short says less than the one before it. */
+static int acquire_give_up(struct acquisition *a)
+{
+    if (a->error.code == DYNALOCK_ERR_TIMEOUT && a->held_by[0] != '\0') {
+        return dlk_fail(&a->error, DYNALOCK_ERR_NOT_ACQUIRED, "the lock is held by %s", a->held_by);
+    }
+    return a->error.code;
+}
+
 /* Waits until it is time to look again. 0: look; else why not. */
 static int acquire_wait(struct acquisition *a, int stop_fd, int64_t end_us)
 {
@@ -336,7 +345,7 @@ static int acquire_wait(struct acquisition *a, int stop_fd, int64_t end_us)
     for (;;) {
         int64_t left_us = until_us - dlk_lock_now(a->lock);
         if (left_us <= 0) {
-            return dlk_lock_now(a->lock) < end_us ? 0 : a->error.code;
+            return dlk_lock_now(a->lock) < end_us ? 0 : acquire_give_up(a);
         }
         int stopped = dlk_wait_readable(stops, 2, left_us / 1000 + 1);
         if (stopped == 0) {

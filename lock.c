@@ -423,6 +423,18 @@ void dlk_locks_abandon(dynalock_store *store)
     }
 }
 
+/* With the mutex held: the keeper removes the record, if this lock is held or its release has failed. */
+static void lock_release_later(dynalock_lock *lock)
+{
+    bool due = lock->state == DYNALOCK_LOCK_HELD || lock->state == DYNALOCK_LOCK_RELEASING;
+    struct dlk_cleanup *cleanup = due ? dlk_cleanup_new(lock) : NULL;
+    if (cleanup != NULL) {
+        cleanup->known = lock->lease;
+        cleanup->unsure = lock->renewing ? 1 : 0;
+        dlk_cleanup_start(cleanup);
+    }
+}
+
 void dynalock_lock_free(dynalock_lock *lock)
 {
     if (lock == NULL) {
@@ -439,15 +451,11 @@ void dynalock_lock_free(dynalock_lock *lock)
         (void)pthread_cond_wait(&store->changed, &store->mutex);
     }
     dlk_lock_judge(lock);
-    bool held = lock->state == DYNALOCK_LOCK_HELD && !store->closing;
-    struct dlk_cleanup *cleanup = held ? dlk_cleanup_new(lock) : NULL;
+    if (!store->closing) {
+        lock_release_later(lock);
+    }
     lock->state = DYNALOCK_LOCK_IDLE;
     dlk_lock_disarm(lock);
-    if (cleanup != NULL) {
-        cleanup->known = lock->lease;
-        cleanup->unsure = lock->renewing ? 1 : 0;
-        dlk_cleanup_start(cleanup);
-    }
     (void)pthread_mutex_unlock(&store->mutex);
     dlk_lock_unref(lock);
 }
@@ -458,15 +466,8 @@ void dlk_locks_close(dynalock_store *store, int64_t until_us)
 {
     (void)pthread_mutex_lock(&store->mutex);
     for (dynalock_lock *lock = store->locks; lock != NULL; lock = lock->next) {
-        if (lock->state == DYNALOCK_LOCK_HELD) {
-            struct dlk_cleanup *cleanup = dlk_cleanup_new(lock);
-            dlk_lock_lose(lock, DYNALOCK_CAUSE_CLOSED);
-            if (cleanup != NULL) {
-                cleanup->known = lock->lease;
-                cleanup->unsure = lock->renewing ? 1 : 0;
-                dlk_cleanup_start(cleanup);
-            }
-        }
+        lock_release_later(lock);
+        dlk_lock_lose(lock, DYNALOCK_CAUSE_CLOSED);
     }
     while (store->cleanups != NULL && dlk_wait_changed(store, until_us)) {
     }
