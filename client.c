@@ -66,7 +66,7 @@ void dlk_call_reset(dynalock_store *store, struct dlk_call *call, const char *op
     call->max_attempts = store->max_attempts;
     call->attempt_timeout_ms = store->attempt_timeout_ms;
     call->deadline_us = client_boot(store) + store->timeout_ms * 1000;
-    call->attempt = 0;
+    call->attempt = call->spent = 0;
     call->unanswered = call->throttled = call->clock_corrected = false;
 }
 
@@ -401,7 +401,11 @@ static void call_read(dynalock_store *store, struct dlk_call *call)
         return;
     }
     dlk_json_error(exchange->answer.data, exchange->answer.length, &call->service);
-    call_fail_service(call);
+    if (call->service.out_of_memory) {
+        (void)call_end(call, DYNALOCK_ERR_MEMORY, "no memory to read the answer");
+    } else {
+        call_fail_service(call);
+    }
     if (call->service.item != NULL || call->service.item_unreadable) {
         atomic_store(&store->returns_items, true);
     }
@@ -570,6 +574,7 @@ int dlk_call_fail(const struct dlk_call *call, int code, dynalock_error *error)
         error->code = code;
         error->flags &= ~(unsigned)DYNALOCK_ERROR_RETRYABLE;
         error->flags |= dynalock_is_retryable(code) ? DYNALOCK_ERROR_RETRYABLE : 0U;
+        error->flags |= call->throttled ? DYNALOCK_ERROR_THROTTLED : 0U;
         error->flags |= call->write && call->unanswered ? DYNALOCK_ERROR_OUTCOME_UNKNOWN : 0U;
     }
     return code;

@@ -568,23 +568,25 @@ static int kv_written(struct kv_operation *operation, const dynalock_kv *previou
     if (kv == NULL) {
         return 0;
     }
-    int code = dlk_kv_make(operation->store->partition, operation->key, item->value,
-                           item->value_length, &made, error);
-    if (code == 0) {
-        made->nonce = strdup(nonce);
-        if (made->nonce == NULL) {
-            dynalock_kv_free(made);
-            return dlk_fail(error, DYNALOCK_ERR_MEMORY,
-                            "the record was written, but there is no memory to tell of it");
+    char *own_nonce = strdup(nonce);
+    if (own_nonce == NULL || dlk_kv_make(operation->store->partition, operation->key, item->value,
+                                         item->value_length, &made, error) != 0) {
+        free(own_nonce);
+        (void)dlk_fail(error, DYNALOCK_ERR_MEMORY,
+                       "the record was written, but there is no memory to tell of it");
+        if (error != NULL) {
+            error->flags |= DYNALOCK_ERROR_OUTCOME_UNKNOWN;
         }
-        made->current = true;
-        made->version = version;
-        bool kept = item->keep_expires && previous != NULL;
-        made->has_expires = kept ? previous->has_expires : item->has_expires;
-        made->expires = kept ? previous->expires : item->expires;
-        *kv = made;
+        return DYNALOCK_ERR_MEMORY;
     }
-    return code;
+    bool kept = item->keep_expires && previous != NULL;
+    made->nonce = own_nonce;
+    made->current = true;
+    made->version = version;
+    made->has_expires = kept ? previous->has_expires : item->has_expires;
+    made->expires = kept ? previous->expires : item->expires;
+    *kv = made;
+    return 0;
 }
 
 /* One round of a create. 1: to be tried again over *over, which it replaces; 0: done; else a code. */

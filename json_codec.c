@@ -419,8 +419,12 @@ void dlk_json_error(const char *body, size_t length, struct dlk_service_error *e
     const json_t *item;
     const char *message;
 
+    int code;
+
     memset(error, 0, sizeof *error);
-    if (codec_load(body, length, &root, NULL) != DYNALOCK_OK) {
+    code = codec_load(body, length, &root, NULL);
+    if (code != DYNALOCK_OK) {
+        error->out_of_memory = code == DYNALOCK_ERR_MEMORY;
         return;
     }
     codec_error_name(codec_text(root, "__type"), error->name, sizeof error->name);
@@ -430,9 +434,9 @@ void dlk_json_error(const char *body, size_t length, struct dlk_service_error *e
     }
     dlk_copy_text(error->message, sizeof error->message, message);
     item = json_object_get(root, "Item");
-    if (item != NULL && codec_record(item, &error->item, NULL) != DYNALOCK_OK) {
-        error->item_unreadable = true;
-    }
+    code = item != NULL ? codec_record(item, &error->item, NULL) : DYNALOCK_OK;
+    error->out_of_memory = code == DYNALOCK_ERR_MEMORY;
+    error->item_unreadable = code != DYNALOCK_OK && !error->out_of_memory;
     json_decref(root);
 }
 

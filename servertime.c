@@ -27,6 +27,44 @@ static int64_t st_max(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+/* Bounds, made at least a second wide: front ends disagree among themselves. */
+static void st_widen(int64_t *low, int64_t *high)
+{
+    int64_t lacking = ST_SECOND - (*high - *low);
+    if (lacking > 0) {
+        *low -= lacking / 2;
+        *high += lacking / 2;
+    }
+}
+
+/* Takes a sample's bounds together with what was known; widens or narrows *low and *high. */
+static enum dlk_sample_result st_merge(struct dlk_servertime *st, int64_t received_us, int64_t *low,
+                                       int64_t *high)
+{
+    int64_t drift = st_drift(received_us - st->boot_us);
+    int64_t old_low = st->low_us - drift;
+    int64_t old_high = st->high_us + drift;
+    int64_t wide_low = old_low;
+    int64_t wide_high = old_high;
+    enum dlk_sample_result result = DLK_SAMPLE_AGREES;
+    if (*low <= old_high && *high >= old_low) {
+        *low = st_max(*low, old_low);
+        *high = st_min(*high, old_high);
+        return result;
+    }
+    st_widen(&wide_low, &wide_high);
+    if (*low > wide_high || *high < wide_low) {
+        result = *low > wide_high ? DLK_SAMPLE_JUMPED : DLK_SAMPLE_CONFLICTS;
+        st->agreeing = 0;
+        st->conflicts++;
+    }
+    /* The hull, for one of the two is wrong and nobody knows which; the next sample narrows it. Keeping
+     * to the intersection instead, bounds that disagree for good would never be usable again. */
+    *low = st_min(*low, old_low);
+    *high = st_max(*high, old_high);
+    return result;
+}
+
 enum dlk_sample_result dlk_servertime_add(struct dlk_servertime *st, int64_t sent_us,
                                           int64_t received_us, int64_t date_s)
 {
@@ -34,27 +72,15 @@ enum dlk_sample_result dlk_servertime_add(struct dlk_servertime *st, int64_t sen
     int64_t high = (date_s + 1) * ST_SECOND - sent_us + ST_SLACK;
     enum dlk_sample_result result = DLK_SAMPLE_AGREES;
     if (st->any && received_us - st->newest_us <= ST_FRESH) {
-        int64_t wider = st_drift(received_us - st->boot_us);
-        int64_t old_low = st->low_us - wider;
-        int64_t old_high = st->high_us + wider;
-        if (low > old_high || high < old_low) {
-            /* The hull, for one of the two is wrong and nobody knows which; the next sample narrows it. */
-            result = low > old_high ? DLK_SAMPLE_JUMPED : DLK_SAMPLE_CONFLICTS;
-            low = st_min(low, old_low);
-            high = st_max(high, old_high);
-            st->agreeing = 0;
-            st->conflicts++;
-        } else {
-            low = st_max(low, old_low);
-            high = st_min(high, old_high);
-        }
+        result = st_merge(st, received_us, &low, &high);
     } else {
         st->agreeing = 0;
     }
     st->any = true;
     st->low_us = low;
     st->high_us = high;
-    /* Exchanges overlap, so this one may have been received before the newest: the bounds hold for the later moment. */
+    /* Exchanges overlap, so this one may have been received before the newest: the bounds hold for the
+     * later moment. */
     st->boot_us = st_max(st->boot_us, received_us);
     st->newest_us = st_max(st->newest_us, received_us);
     st->agreeing++;
@@ -76,11 +102,7 @@ void dlk_servertime_now(const struct dlk_servertime *st, int64_t boot_us, int64_
     int64_t wider = st_drift(boot_us - st->boot_us);
     now->lower_us = boot_us + st->low_us - wider;
     now->upper_us = boot_us + st->high_us + wider;
-    int64_t lacking = ST_SECOND - (now->upper_us - now->lower_us);
-    if (lacking > 0) { /* front ends disagree among themselves */
-        now->lower_us -= lacking / 2;
-        now->upper_us += lacking / 2;
-    }
+    st_widen(&now->lower_us, &now->upper_us);
     now->real_us = st_min(st_max(real_us, now->lower_us), now->upper_us);
     bool host_agrees =
         real_us >= now->lower_us - ST_HOST_AGREES && real_us <= now->upper_us + ST_HOST_AGREES;

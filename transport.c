@@ -4,13 +4,13 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
-
-#include <fcntl.h>
+#include <unistd.h>
 
 #define TRANSPORT_ANSWER_MAX \
     ((size_t)16 * 1024 * 1024) /* a page of 1 MB, each byte escaped, and some */
@@ -41,6 +41,8 @@ struct dlk_transport {
 struct dlk_loop {
     struct dlk_transport *transport;
     CURLM *multi;
+    struct dlk_wake
+        wake; /* not libcurl's own: that of 8.21 is lost if it comes at the wrong time */
     struct dlk_lane *idle, *active, *adopted;
     struct dlk_exchange *failed; /* could not even be started */
 };
@@ -160,6 +162,46 @@ static curl_socket_t transport_on_socket(void *context, curlsocktype purpose,
 #endif
 }
 
+/* ---- Multi handles ---- */
+
+static bool transport_is_wakeup_socket(int fd)
+{
+    struct sockaddr address = {0};
+    socklen_t length = sizeof address;
+    return getsockname(fd, &address, &length) == 0 && address.sa_family == AF_UNIX &&
+           fcntl(fd, F_GETFD) == 0;
+}
+
+/* libcurl before 8.9 makes a multi handle's wake-up sockets without close-on-exec, and gives no way
+ * to reach them. They got the lowest two free descriptors, unless another thread was quicker: a
+ * wake-up tells. */
+static void transport_close_on_exec(CURLM *multi, const int lowest[2])
+{
+    if (!transport_is_wakeup_socket(lowest[0]) || !transport_is_wakeup_socket(lowest[1]) ||
+        dlk_wait_readable(lowest, 2, 0) >= 0 || curl_multi_wakeup(multi) != CURLM_OK) {
+        return;
+    }
+    if (dlk_wait_readable(lowest, 2, 0) >= 0) {
+        (void)fcntl(lowest[0], F_SETFD, FD_CLOEXEC);
+        (void)fcntl(lowest[1], F_SETFD, FD_CLOEXEC);
+    }
+}
+
+static CURLM *transport_multi_new(void)
+{
+    int lowest[2];
+    bool known = pipe(lowest) == 0;
+    if (known) {
+        (void)close(lowest[0]);
+        (void)close(lowest[1]);
+    }
+    CURLM *multi = curl_multi_init();
+    if (multi != NULL && known) {
+        transport_close_on_exec(multi, lowest);
+    }
+    return multi;
+}
+
 /* ---- Lanes ---- */
 
 static bool transport_set_security(CURL *easy)
@@ -222,7 +264,7 @@ static struct dlk_lane *lane_new(struct dlk_transport *transport, bool with_mult
     }
     lane->transport = transport;
     lane->easy = curl_easy_init();
-    lane->multi = with_multi ? curl_multi_init() : NULL;
+    lane->multi = with_multi ? transport_multi_new() : NULL;
     if (lane->easy == NULL || (with_multi && lane->multi == NULL) ||
         !transport_set_security(lane->easy) || !transport_set_connection(lane->easy, transport) ||
         !transport_set_callbacks(lane)) {
@@ -288,6 +330,18 @@ static void exchange_failed(struct dlk_exchange *exchange, int result, const cha
 {
     exchange->result = result;
     dlk_copy_text(exchange->message, sizeof exchange->message, message);
+}
+
+/* It could not be started: nothing of an earlier exchange is to be taken for its answer. */
+static void exchange_unsent(const struct dlk_transport *transport, struct dlk_exchange *exchange)
+{
+    dlk_buffer_clear(&exchange->answer);
+    transport_forget_headers(exchange);
+    exchange->lane = NULL;
+    exchange->status = 0;
+    exchange->may_have_arrived = exchange->connected = false;
+    exchange->sent_us = exchange->received_us = transport_now(transport);
+    exchange_failed(exchange, DYNALOCK_ERR_MEMORY, "no memory for a connection");
 }
 
 static bool lane_set_headers(struct dlk_lane *lane, const struct dlk_exchange *exchange)
@@ -437,8 +491,7 @@ int dlk_exchange_run(struct dlk_transport *transport, struct dlk_exchange *excha
     CURLcode code = CURLE_OUT_OF_MEMORY;
     struct dlk_lane *lane = lane_take(transport);
     if (lane == NULL) {
-        exchange->sent_us = exchange->received_us = transport_now(transport);
-        exchange_failed(exchange, DYNALOCK_ERR_MEMORY, "no memory for a connection");
+        exchange_unsent(transport, exchange);
         return -1;
     }
     dlk_sigpipe_hold(&sigpipe);
@@ -451,6 +504,9 @@ int dlk_exchange_run(struct dlk_transport *transport, struct dlk_exchange *excha
         }
         lane_finish(lane, code);
         lane_give_back(transport, lane);
+        if (!added) {
+            exchange_unsent(transport, exchange);
+        }
     }
     dlk_sigpipe_release(&sigpipe);
     return stopped;
@@ -548,7 +604,11 @@ int dlk_loop_new(struct dlk_transport *transport, int max_connections, struct dl
         return dlk_fail(error, DYNALOCK_ERR_MEMORY, "out of memory");
     }
     made->transport = transport;
-    made->multi = curl_multi_init();
+    if (dlk_wake_open(&made->wake) != 0) {
+        free(made);
+        return dlk_fail(error, DYNALOCK_ERR_SYSTEM, "no descriptor could be made");
+    }
+    made->multi = transport_multi_new();
     if (made->multi == NULL ||
         curl_multi_setopt(made->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)max_connections) !=
             CURLM_OK ||
@@ -556,6 +616,7 @@ int dlk_loop_new(struct dlk_transport *transport, int max_connections, struct dl
         if (made->multi != NULL) {
             (void)curl_multi_cleanup(made->multi);
         }
+        dlk_wake_close(&made->wake);
         free(made);
         return dlk_fail(error, DYNALOCK_ERR_MEMORY, "out of memory");
     }
@@ -593,6 +654,7 @@ void dlk_loop_free(struct dlk_loop *loop)
     lanes_free(loop->idle);
     (void)curl_multi_cleanup(loop->multi);
     dlk_sigpipe_release(&sigpipe);
+    dlk_wake_close(&loop->wake);
     free(loop);
 }
 
@@ -602,6 +664,7 @@ void dlk_loop_abandon(struct dlk_loop *loop)
         lanes_abandon(loop->active);
         lanes_abandon(loop->adopted);
         lanes_abandon(loop->idle);
+        dlk_wake_close(&loop->wake);
         free(loop);
     }
 }
@@ -622,10 +685,7 @@ void dlk_loop_start(struct dlk_loop *loop, struct dlk_exchange *exchange)
     if (lane != NULL) {
         lane_free(lane);
     }
-    exchange->lane = NULL;
-    exchange->may_have_arrived = false;
-    exchange->sent_us = exchange->received_us = transport_now(loop->transport);
-    exchange_failed(exchange, DYNALOCK_ERR_MEMORY, "no memory for a connection");
+    exchange_unsent(loop->transport, exchange);
     exchange->next = loop->failed;
     loop->failed = exchange;
 }
@@ -662,8 +722,10 @@ static void loop_drive_adopted(struct dlk_loop *loop)
     }
 }
 
-static void loop_drive(struct dlk_loop *loop)
+/* Whether any exchange has ended. */
+static bool loop_drive(struct dlk_loop *loop)
 {
+    bool ended = false;
     int running = 0;
     int left = 0;
     CURLMsg *message = NULL;
@@ -682,27 +744,32 @@ static void loop_drive(struct dlk_loop *loop)
         lane_finish(lane, code);
         lane_link(&loop->idle, lane);
         exchange->done(exchange);
+        ended = true;
     }
+    return ended;
 }
 
 void dlk_loop_run(struct dlk_loop *loop, int alarm_fd, int64_t timeout_ms)
 {
-    struct curl_waitfd extra = {alarm_fd, CURL_WAIT_POLLIN, 0};
+    struct curl_waitfd extra[2] = {{loop->wake.read_fd, CURL_WAIT_POLLIN, 0},
+                                   {alarm_fd, CURL_WAIT_POLLIN, 0}};
     if (loop->adopted != NULL && timeout_ms > TRANSPORT_ADOPTED_SLICE_MS) {
         timeout_ms =
             TRANSPORT_ADOPTED_SLICE_MS; /* a multi handle cannot be waited for within another */
     }
-    if (loop->failed != NULL) {
+    /* Sends what was started since. If some end here already, they may have set timers that the caller
+     * must look at before anybody waits. */
+    if (loop_drive(loop) || loop->failed != NULL) {
         timeout_ms = 0;
     }
-    loop_drive(loop); /* sends what was started since */
-    (void)curl_multi_poll(loop->multi, &extra, alarm_fd >= 0 ? 1 : 0, (int)timeout_ms, NULL);
-    loop_drive(loop);
+    (void)curl_multi_poll(loop->multi, extra, alarm_fd >= 0 ? 2 : 1, (int)timeout_ms, NULL);
+    dlk_wake_drain(&loop->wake);
+    (void)loop_drive(loop);
     loop_drive_adopted(loop);
     loop_tell_failed(loop);
 }
 
 void dlk_loop_wake(struct dlk_loop *loop)
 {
-    (void)curl_multi_wakeup(loop->multi);
+    dlk_wake_up(&loop->wake);
 }
