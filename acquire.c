@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Acquiring a lock. A try is a short series of requests, each chosen by what the one before showed: acquire_begin
- * composes the first, acquire_answered takes an answer and composes the next or ends the try. Who sends them, and who
- * waits between two tries, is another matter (below).
+ * Acquiring a lock. A try is a short series of requests, each chosen by what the one before showed:
+ * acquire_begin composes the first, acquire_answered takes an answer and composes the next or ends
+ * the try. Who sends them, and who waits between two tries, is another matter (below).
  */
 #include "lock.h"
 
@@ -94,7 +94,8 @@ static enum acquire_step acquire_create(struct acquisition *a, const dynalock_kv
     return ACQUIRE_SEND;
 }
 
-/* The first request of a try. Without a fresh time there is no saying when a lease ends: then a read comes first. */
+/* The first request of a try. Without a fresh time there is no saying when a lease ends: then a
+ * read comes first. */
 static enum acquire_step acquire_begin(struct acquisition *a)
 {
     struct dlk_now now = acquire_now(a);
@@ -155,8 +156,9 @@ static bool acquire_may_take(struct acquisition *a, const dynalock_kv *kv, int64
         }
         *look_us = now.boot_us + left_us + left_us / 1000 + 10000;
     }
-    /* A record of ours may always be taken when its lease has passed under our eyes, so that a holder with a wrong
-     * clock cannot leave one behind for hours. Go's has no lease to go by: only where time cannot be trusted. */
+    /* A record of ours may always be taken when its lease has passed under our eyes, so that a
+     * holder with a wrong clock cannot leave one behind for hours. Go's has no lease to go by: only
+     * where time cannot be trusted. */
     if (ours && kv->lease_ms < INT64_MAX / 2000) {
         observe_us = kv->lease_ms * 1000 + dlk_lock_margin_us(a->lock, kv->lease_ms);
     } else if (!ours && !now.trusted) {
@@ -263,7 +265,7 @@ static enum acquire_step acquire_create_answered(struct acquisition *a)
     if (call->service.item_unreadable) {
         return acquire_failed(a, DYNALOCK_ERR_TYPE);
     }
-    if (call->service.item == NULL && !atomic_load(&a->lock->store->returns_items)) {
+    if (!dlk_call_shows_record(call)) {
         return acquire_read(a);
     }
     dynalock_kv *seen = call->service.item;
@@ -282,7 +284,8 @@ static enum acquire_step acquire_answered(struct acquisition *a)
     return a->reading ? acquire_read_answered(a) : acquire_create_answered(a);
 }
 
-/* The lease was granted: by the answer in a->call, or it was found in it. False: its time is over already. */
+/* The lease was granted: by the answer in a->call, or it was found in it. False: its time is over
+ * already. */
 static bool acquire_hold(struct acquisition *a)
 {
     dynalock_lock *lock = a->lock;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One DynamoDB call: sign, send, check, retry by AWS's standard rules; and what its answers teach of the server. */
+/* One DynamoDB call: sign, send, check, retry by AWS's standard rules; and what its answers teach
+ * of the server. */
 #include "internal.h"
 
 #include <stdio.h>
@@ -280,7 +281,8 @@ static void call_fail_bad_response(struct dlk_call *call, const char *what)
                    call->operation, what, call->exchange.status);
 }
 
-/* Whether it is an answer of DynamoDB, and whole. A proxy's page, or a captive portal's "200 OK", is not. */
+/* Whether it is an answer of DynamoDB, and whole. A proxy's page, or a captive portal's "200 OK",
+ * is not. */
 static bool call_is_authentic(struct dlk_call *call)
 {
     const struct dlk_exchange *exchange = &call->exchange;
@@ -327,7 +329,8 @@ static void client_learn_time(dynalock_store *store, const struct dlk_exchange *
     }
 }
 
-/* A signature refused for its date: corrects the signing clock by the answer's Date; true: try again. */
+/* A signature refused for its date: corrects the signing clock by the answer's Date; true: try
+ * again. */
 static bool call_corrects_clock(dynalock_store *store, struct dlk_call *call)
 {
     const struct dlk_exchange *exchange = &call->exchange;
@@ -565,6 +568,19 @@ void dlk_call_abort(dynalock_store *store, struct dlk_call *call)
         dlk_exchange_abort(store->transport, &call->exchange);
         call->unanswered = call->unanswered || call->exchange.may_have_arrived;
     }
+}
+
+int dlk_call_complete(struct dlk_call *call)
+{
+    int code = dlk_call_run(call->store, call, -1);
+    dlk_call_abort(call->store, call);
+    return code;
+}
+
+bool dlk_call_shows_record(const struct dlk_call *call)
+{
+    return call->service.item != NULL || call->service.item_unreadable ||
+           atomic_load(&call->store->returns_items);
 }
 
 int dlk_call_fail(const struct dlk_call *call, int code, dynalock_error *error)

@@ -23,9 +23,10 @@
  *     block all signals. A store that only reads and writes records starts none.
  * 7.  CALLBACKS. No callback runs under a mutex of the library; each may call any function of this
  *     header but dynalock_close, which answers DYNALOCK_ERR_BUSY there. That of dynalock_list_each
- *     runs on the thread that called it, on_lost on the watch thread. The log callback runs on the thread that did the thing, or on the watch thread for what
- *     the keeper did, so that no callback can ever delay a renewal. A callback that blocks delays the
- *     callbacks after it; it delays neither a renewal nor dynalock_lock_ensure.
+ *     runs on the thread that called it, on_lost on the watch thread. The log callback runs on the
+ *     thread that did the thing, or on the watch thread for what the keeper did, so that no callback
+ *     can ever delay a renewal. A callback that blocks delays the callbacks after it, and the lost
+ *     descriptors of other locks; it delays neither a renewal nor dynalock_lock_ensure.
  * 8.  FORK. A store cannot be used in a child of fork: every function answers DYNALOCK_ERR_FORKED
  *     there, sends nothing and touches no record. dynalock_lock_free and dynalock_close may be called
  *     in the child; they free memory alone. The parent does not notice.
@@ -325,8 +326,8 @@ DYNALOCK_API int dynalock_kv_bytes(dynalock_kv *kv, const void **bytes, size_t *
 
 /*
  * The value as plain JSON; a new reference, the caller's. S becomes a string as it stands, N an
- * integer where it is a whole number within int64 and else a real, BOOL, NULL, L, M what they are called, B a string with its base64, SS NS BS
- * arrays of what their members become. DYNALOCK_ERR_TYPE where an N is neither an int64 nor exactly
+ * integer where it is a whole number within int64 and else a real, BOOL, NULL, L, M what they are
+ * called, B a string with its base64, SS NS BS arrays of what their members become. DYNALOCK_ERR_TYPE where an N is neither an int64 nor exactly
  * the number that a double's shortest decimal form stands for, and for a record without a value;
  * DYNALOCK_ERR_MEMORY.
  */
@@ -344,8 +345,9 @@ DYNALOCK_API void dynalock_kv_free(dynalock_kv *kv);
 
 /*
  * Every operation below may fail with DYNALOCK_ERR_ARGUMENT (key: 1 to 1,024 bytes of UTF-8), _MEMORY,
- * _CLOSED, _FORKED, _CREDENTIALS, _NOT_AUTHORIZED, _NO_TABLE, _NETWORK, _TLS, _TIMEOUT, _THROTTLED, _SERVICE,
- * _BAD_RESPONSE, _REFUSED. A failed write says by DYNALOCK_ERROR_OUTCOME_UNKNOWN that it may have happened.
+ * _CLOSED, _FORKED, _CREDENTIALS, _NOT_AUTHORIZED, _NO_TABLE, _NETWORK, _TLS, _TIMEOUT, _THROTTLED,
+ * _SERVICE, _BAD_RESPONSE, _REFUSED. A failed write says by DYNALOCK_ERROR_OUTCOME_UNKNOWN that it may
+ * have happened.
  *
  * A record counts as expired, and is not seen by any of them, once server time is surely past its
  * expiry; the host's clock is not asked.

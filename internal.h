@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the library's files share among themselves. Calls go down this list, never up:
- * lock, dynalock and table; keeper; client; credentials, config, json_codec, sigv4, transport; log, servertime;
- * timers, os, buffer, error. */
+/*
+ * What the library's files share among themselves. Calls go down this list, never up:
+ *   dynalock
+ *   lock, acquire, renew, release
+ *   kv, table
+ *   keeper
+ *   client, request, record, store
+ *   credentials, config, transport, sigv4, json_*
+ *   log, servertime, timers, os
+ *   buffer, error
+ */
 #ifndef DYNALOCK_INTERNAL_H
 #define DYNALOCK_INTERNAL_H
 
-/* For CLOCK_BOOTTIME, timerfd, eventfd, getrandom and accept4's kin on Linux: before any other header. */
+/* For CLOCK_BOOTTIME, timerfd, eventfd, getrandom and accept4's kin on Linux: before any other
+ * header. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
@@ -27,18 +36,21 @@
 
 /* ---- error.c --------------------------------------------------------------------------------- */
 
-/* Fills *error (NULL: nothing) with the code, a message, and whether it is retryable, everything else cleared; returns code. */
+/* Fills *error (NULL: nothing) with the code, a message, and whether it is retryable,
+ * everything else cleared; returns code. */
 int dlk_fail(dynalock_error *error, int code, const char *format, ...) DLK_PRINTF(3, 4);
 /* So that analysers see what it returns. */
 #define dlk_fail(error, code, ...) ((void)dlk_fail(error, code, __VA_ARGS__), (code))
-/* Copies at most size - 1 bytes without cutting a UTF-8 sequence, control characters made spaces. */
+/* Copies at most size - 1 bytes without cutting a UTF-8 sequence, control characters made
+ * spaces. */
 void dlk_copy_text(char *to, size_t size, const char *from);
 /* The length of the UTF-8 sequence at the start of text, 1 to 4; 0: there is no valid one. */
 size_t dlk_utf8_sequence(const char *text, size_t length);
 
 /* ---- buffer.c -------------------------------------------------------------------------------- */
 
-/* Growing bytes, always with a NUL behind them once not empty. A failure (no memory, over max) sticks: check once at the end. */
+/* Growing bytes, always with a NUL behind them once not empty. A failure (no memory, over max)
+ * sticks: check once at the end. */
 struct dlk_buffer {
     char *data;
     size_t length;
@@ -67,13 +79,14 @@ int dlk_check_text(const char *text, size_t min, size_t max, const char *what,
 /* Text for a request body: quoted and escaped; it must be valid UTF-8 (see dlk_check_text). */
 void dlk_json_string(struct dlk_buffer *buffer, const char *text, size_t length);
 void dlk_base64_encode(struct dlk_buffer *buffer, const unsigned char *bytes, size_t length);
-/* Canonical only: padded, the unused bits zero, nothing else in it. bytes NULL: only looks; otherwise there
- * is room for three bytes for every four of the text. */
+/* Canonical only: padded, the unused bits zero, nothing else in it. bytes NULL: only looks;
+ * otherwise there is room for three bytes for every four of the text. */
 bool dlk_base64_decode(const char *text, size_t length, unsigned char *bytes, size_t *decoded);
 
 /* ---- json_number.c --------------------------------------------------------------------------- */
 
-/* A number as DynamoDB has them: digits[0].digits[1..] * 10^exponent, no zero at either end; count 0: zero. */
+/* A number as DynamoDB has them: digits[0].digits[1..] * 10^exponent, no zero at either end;
+ * count 0: zero. */
 struct dlk_number {
     bool negative;
     int count;
@@ -83,13 +96,15 @@ struct dlk_number {
 
 enum { DLK_NUMBER_TEXT = 48 };
 
-/* NULL, or what is wrong with the text (or the double), to be put behind its name: "is not a number". */
+/* NULL, or what is wrong with the text (or the double), to be put behind its name: "is not a
+ * number". */
 const char *dlk_number_parse(const char *text, size_t length, struct dlk_number *number);
 const char *dlk_number_from_double(double value,
                                    struct dlk_number *number); /* the shortest that reads back */
 /* Some total order; 0: equal. */
 int dlk_number_compare(const struct dlk_number *a, const struct dlk_number *b);
-/* The greatest whole number that is not above it, clamped to int64; true: that is the number itself. */
+/* The greatest whole number that is not above it, clamped to int64; true: that is the number
+ * itself. */
 bool dlk_number_floor(const struct dlk_number *number, int64_t *floor);
 /* False: no double's shortest decimal form is this number. */
 bool dlk_number_to_double(const struct dlk_number *number, double *value);
@@ -97,16 +112,19 @@ bool dlk_number_to_double(const struct dlk_number *number, double *value);
 void dlk_number_format(const struct dlk_number *number, char text[DLK_NUMBER_TEXT]);
 size_t dlk_number_size(const struct dlk_number *number); /* as DynamoDB counts it */
 
-/* ---- json_value.c: values to be written; json_value.c, json_read.c and json_codec.c know jansson.h -- */
+/* ---- json_value.c: values to be written; json_value.c, json_read.c and json_codec.c know
+ * jansson.h -- */
 
 enum { DLK_ITEM_MAX = 409600, DLK_ATTRIBUTE_NAME_MAX = 65535 };
 
-/* Appends value's attribute value ({"S":"..."}), and adds to *size its size as DynamoDB counts it. Not for
- * DYNALOCK_VALUE_NONE. Everything that DynamoDB would refuse is refused with a message that says where. ARGUMENT, TYPE, TOO_LARGE, MEMORY. */
+/* Appends value's attribute value ({"S":"..."}), and adds to *size its size as DynamoDB counts it.
+ * Not for DYNALOCK_VALUE_NONE. Everything that DynamoDB would refuse is refused with a message that
+ * says where. ARGUMENT, TYPE, TOO_LARGE, MEMORY. */
 int dlk_json_value(struct dlk_buffer *buffer, const dynalock_value *value, size_t *size,
                    dynalock_error *error);
 
-/* ---- json_read.c: attribute values as they come ------------------------------------------------ */
+/* ---- json_read.c: attribute values as they come
+ * ------------------------------------------------ */
 
 /* DynamoDB's 32 levels are 31 lists and maps, one in another, and what stands in the innermost; an
  * empty list or map counts as the others do. */
@@ -139,7 +157,8 @@ int dlk_attribute_bytes(const struct json_t *attribute, void **bytes, size_t *le
 int dlk_attribute_plain(const struct json_t *attribute, struct json_t **json,
                         dynalock_error *error);
 
-/* ---- json_codec.c: bodies and records ---------------------------------------------------------- */
+/* ---- json_codec.c: bodies and records
+ * ---------------------------------------------------------- */
 
 /* A record as read. */
 struct dynalock_kv {
@@ -183,7 +202,8 @@ struct dlk_ttl_state {
     char attribute[256];
 };
 
-/* Bodies of answers. BAD_RESPONSE for what is no JSON or not of the shape; TYPE for an item that is not a record; MEMORY. */
+/* Bodies of answers. BAD_RESPONSE for what is no JSON or not of the shape; TYPE for an item
+ * that is not a record; MEMORY. */
 int dlk_json_item(const char *body, size_t length, dynalock_kv **kv /* NULL: no item */,
                   dynalock_error *error);
 int dlk_json_page(const char *body, size_t length, struct dlk_page *page, dynalock_error *error);
@@ -194,14 +214,16 @@ int dlk_json_ttl(const char *body, size_t length, struct dlk_ttl_state *state,
 /* Never fails: what cannot be read stays empty. */
 void dlk_json_error(const char *body, size_t length, struct dlk_service_error *error);
 void dlk_page_free(struct dlk_page *page);
-/* A copy of kv's value as the kv of another write (version and so on are set by the caller); value NONE: no payload. Takes the text of the attribute value as dlk_json_value wrote it. */
+/* A copy of kv's value as the kv of another write (version and so on are set by the caller);
+ * value NONE: no payload. Takes the text of the attribute value as dlk_json_value wrote it. */
 int dlk_kv_make(const char *partition, const char *key, const char *value_text, size_t value_length,
                 dynalock_kv **kv, dynalock_error *error);
 
-/* ---- os.c: clocks, entropy, waking, signals, fork ---------------------------------------------- */
+/* ---- os.c: clocks, entropy, waking, signals, fork
+ * ---------------------------------------------- */
 
-/* Microseconds. boot counts suspended time and never jumps; real is the host's idea of the time since 1970.
- * Replaceable, for tests. */
+/* Microseconds. boot counts suspended time and never jumps; real is the host's idea of the time
+ * since 1970. Replaceable, for tests. */
 struct dlk_clock {
     int64_t (*boot_us)(void *context);
     int64_t (*real_us)(void *context);
@@ -237,8 +259,8 @@ int dlk_alarm_open(struct dlk_alarm *alarm);
 void dlk_alarm_close(struct dlk_alarm *alarm);
 void dlk_alarm_set(const struct dlk_alarm *alarm, int64_t delay_us); /* < 0: never; also drains */
 
-/* poll(2) for at most timeout_ms (< 0: for ever) or until one of the descriptors (those < 0 are left out) is
- * readable, hung up or invalid: its index; -1: time is over or a signal came. */
+/* poll(2) for at most timeout_ms (< 0: for ever) or until one of the descriptors (those < 0 are
+ * left out) is readable, hung up or invalid: its index; -1: time is over or a signal came. */
 int dlk_wait_readable(const int *fds, size_t count, int64_t timeout_ms);
 
 /* A thread with all signals blocked and a stack of its own size. */
@@ -253,7 +275,8 @@ struct dlk_sigpipe {
 void dlk_sigpipe_hold(struct dlk_sigpipe *state);
 void dlk_sigpipe_release(const struct dlk_sigpipe *state);
 
-/* ---- timers.c: what is due next; nothing in it can fail ----------------------------------------- */
+/* ---- timers.c: what is due next; nothing in it can fail
+ * ----------------------------------------- */
 
 struct dlk_timer {
     int64_t due_us;
@@ -275,7 +298,8 @@ struct dlk_timer *dlk_timers_pop(struct dlk_timers *timers,
                                  int64_t now_us); /* the first that is due; NULL: none */
 bool dlk_timers_next(const struct dlk_timers *timers, int64_t *due_us);
 
-/* ---- servertime.c: bounds on the server's time from the Date headers of its answers ------------ */
+/* ---- servertime.c: bounds on the server's time from the Date headers of its answers
+ * ------------ */
 
 struct dlk_servertime {
     bool any;
@@ -308,7 +332,8 @@ enum dlk_sample_result dlk_servertime_add(struct dlk_servertime *st, int64_t sen
 void dlk_servertime_now(const struct dlk_servertime *st, int64_t boot_us, int64_t real_us,
                         struct dlk_now *now);
 
-/* ---- config.c and credentials.c: options and environment --------------------------------------- */
+/* ---- config.c and credentials.c: options and environment
+ * --------------------------------------- */
 
 struct dlk_config {
     char *region;
@@ -330,7 +355,8 @@ int dlk_credentials_read(struct dlk_credentials *credentials, const dynalock_opt
                          dynalock_error *error);
 void dlk_credentials_free(struct dlk_credentials *credentials); /* wipes them */
 
-/* ---- transport.c: the only place with curl.h ---------------------------------------------------- */
+/* ---- transport.c: the only place with curl.h
+ * ---------------------------------------------------- */
 
 #define DLK_EXCHANGE_HEADERS 8
 
@@ -379,8 +405,9 @@ void dlk_transport_free(struct dlk_transport *transport);
 void dlk_transport_abandon(
     struct dlk_transport *transport); /* in a child of fork: frees what touches no connection */
 
-/* Runs the exchange on this thread. -1: it has ended, see exchange->result. Else the index of a stop descriptor
- * that became readable: then it is still under way, to be given to dlk_loop_adopt or dlk_exchange_abort. */
+/* Runs the exchange on this thread. -1: it has ended, see exchange->result. Else the index of a
+ * stop descriptor that became readable: then it is still under way, to be given to dlk_loop_adopt
+ * or dlk_exchange_abort. */
 int dlk_exchange_run(struct dlk_transport *transport, struct dlk_exchange *exchange,
                      const int *stop_fds, size_t stop_count);
 void dlk_exchange_abort(struct dlk_transport *transport, struct dlk_exchange *exchange);
@@ -397,7 +424,8 @@ void dlk_loop_adopt(struct dlk_loop *loop, struct dlk_exchange *exchange);
 void dlk_loop_run(struct dlk_loop *loop, int alarm_fd, int64_t timeout_ms);
 void dlk_loop_wake(struct dlk_loop *loop);
 
-/* ---- log.c ---------------------------------------------------------------------------------------- */
+/* ---- log.c
+ * ---------------------------------------------------------------------------------------- */
 
 /* An event and its texts, owned. */
 struct dlk_event {
@@ -426,7 +454,8 @@ bool dlk_in_callback(void); /* this thread is in a callback of the caller's */
 void dlk_callback_begin(void);
 void dlk_callback_end(void);
 
-/* ---- client.c: one DynamoDB call, all its attempts ------------------------------------------------ */
+/* ---- client.c: one DynamoDB call, all its attempts
+ * ------------------------------------------------ */
 
 #define DLK_CONDITION_FAILED 1 /* dlk_call.code: ConditionalCheckFailedException */
 
@@ -467,13 +496,20 @@ void dlk_call_free(struct dlk_call *call);
 /* Makes it ready to be run again with another body. */
 void dlk_call_reset(dynalock_store *store, struct dlk_call *call, const char *operation);
 
-/* Runs the call on this thread; its code. DYNALOCK_ERR_CANCELLED: stop_fd became readable, DYNALOCK_ERR_CLOSED: the store is
- * closing; then, if exchange.lane is set, an attempt is still under way: to be given to dlk_keeper_adopt, or ended by dlk_call_abort. */
+/* Runs the call on this thread; its code. DYNALOCK_ERR_CANCELLED: stop_fd became readable,
+ * DYNALOCK_ERR_CLOSED: the store is closing; then, if exchange.lane is set, an attempt is still
+ * under way: to be given to dlk_keeper_adopt, or ended by dlk_call_abort. */
 int dlk_call_run(dynalock_store *store, struct dlk_call *call, int stop_fd);
 void dlk_call_abort(dynalock_store *store, struct dlk_call *call);
+/* The same without a stop descriptor, to the end: nothing is under way when it returns. */
+int dlk_call_complete(struct dlk_call *call);
+/* Of a failed condition: whether the answer tells what the record is (call->service.item;
+ * NULL: there is none). dynalite's does not. */
+bool dlk_call_shows_record(const struct dlk_call *call);
 
-/* The two halves, for the keeper: signs the next attempt into call->exchange (else ends the call: false); takes what came of it
- * (true: the call has ended; false: to be tried again after *wait_ms). */
+/* The two halves, for the keeper: signs the next attempt into call->exchange (else ends the call:
+ * false); takes what came of it (true: the call has ended; false: to be tried again after
+ * *wait_ms). */
 bool dlk_call_begin(dynalock_store *store, struct dlk_call *call);
 bool dlk_call_judge(dynalock_store *store, struct dlk_call *call, int64_t *wait_ms);
 /* Fills *error from the ended call, with the code that the operation makes of it. */
@@ -481,7 +517,8 @@ int dlk_call_fail(const struct dlk_call *call, int code, dynalock_error *error);
 
 void dlk_store_now(dynalock_store *store, struct dlk_now *now);
 
-/* ---- record.c: what a record means ---------------------------------------------------------------- */
+/* ---- record.c: what a record means
+ * ---------------------------------------------------------------- */
 
 #define DLK_TENURE_SIZE 33 /* 128 random bits in hexadecimal, and a NUL */
 #define DLK_NONCE_SIZE 80  /* tenure, write number and version between dots */
@@ -505,7 +542,8 @@ size_t dlk_record_size(const char *partition, const char *key, const char *holde
 int dlk_compose_value(const dynalock_value *value, struct dlk_buffer *text, size_t *size,
                       dynalock_error *error);
 
-/* ---- request.c: the bodies of requests. Each resets the call ----------------------------------------- */
+/* ---- request.c: the bodies of requests. Each resets the call
+ * ----------------------------------------- */
 
 #define DLK_TOMBSTONE \
     1 /* `expires` of a released record that is kept: the table's TTL leaves it alone */
@@ -537,7 +575,8 @@ void dlk_request_put(dynalock_store *store, struct dlk_call *call, const char *k
 /* over: exactly this record is replaced; NULL: there must be none. */
 void dlk_request_create(dynalock_store *store, struct dlk_call *call, const char *key,
                         const struct dlk_item *item, const dynalock_kv *over);
-/* A renewal, if item->lease_ms > 0: payload and holder stay. Else payload is replaced, holder and lease removed. */
+/* A renewal, if item->lease_ms > 0: payload and holder stay. Else payload is replaced, holder
+ * and lease removed. */
 void dlk_request_replace(dynalock_store *store, struct dlk_call *call, const char *key,
                          const struct dlk_item *item, const struct dlk_base *base);
 void dlk_request_delete(dynalock_store *store, struct dlk_call *call, const char *key);
@@ -550,14 +589,15 @@ void dlk_request_table(dynalock_store *store, struct dlk_call *call, const char 
 void dlk_request_create_table(dynalock_store *store, struct dlk_call *call);
 void dlk_request_enable_ttl(dynalock_store *store, struct dlk_call *call);
 
-/* ---- keeper.c: the two threads ---------------------------------------------------------------------- */
+/* ---- keeper.c: the two threads
+ * ---------------------------------------------------------------------- */
 
 int dlk_keeper_start(dynalock_store *store, dynalock_error *error); /* nothing, if they run */
 void dlk_keeper_stop(dynalock_store *store);                        /* ends what is under way */
 void dlk_keeper_abandon(dynalock_store *store);                     /* in a child of fork */
 
-/* A timer's fire is called without the mutex, on the keeper or the watch. The mutex is held by the caller of these;
- * forget says whether it was still to come. */
+/* A timer's fire is called without the mutex, on the keeper or the watch. The mutex is held by the
+ * caller of these; forget says whether it was still to come. */
 void dlk_keeper_schedule(dynalock_store *store, struct dlk_timer *timer, int64_t due_us);
 bool dlk_keeper_forget(dynalock_store *store, struct dlk_timer *timer);
 void dlk_watch_schedule(dynalock_store *store, struct dlk_timer *timer, int64_t due_us);
@@ -568,7 +608,8 @@ void dlk_keeper_call(struct dlk_call *call);
 /* On the keeper: takes over a call that dlk_call_run left under way. */
 void dlk_keeper_adopt(struct dlk_call *call);
 
-/* ---- The store --------------------------------------------------------------------------------- */
+/* ---- The store
+ * --------------------------------------------------------------------------------- */
 
 enum dlk_counter {
     DLK_OPERATIONS,
@@ -614,8 +655,7 @@ struct dynalock_store {
 
     /* All that follows: under the mutex. It is never held across I/O or a callback. */
     pthread_mutex_t mutex;
-    pthread_cond_t
-        changed; /* a renewal under way has ended, a call has left, a cleanup has ended */
+    pthread_cond_t changed; /* a call has left; a renewal, a cleanup or a callback has ended */
     bool closing, abandoned;
     unsigned users;                     /* calls in progress */
     unsigned references;                /* dynalock_open's, each lock's, each cleanup's */
@@ -635,29 +675,28 @@ struct dynalock_store {
     bool (*tell)(dynalock_store *store);
 };
 
-/* ---- dynalock.c ---------------------------------------------------------------------------------- */
+/* ---- store.c: what every call on a store needs
+ * ------------------------------------------------ */
 
-/* Every public function on a store is between these two. enter: 0, DYNALOCK_ERR_FORKED or DYNALOCK_ERR_CLOSED. */
+/* Every public function on a store is between these two. enter: 0, DYNALOCK_ERR_FORKED, _CLOSED. */
 int dlk_enter(dynalock_store *store, dynalock_error *error);
 void dlk_leave(dynalock_store *store);
 void dlk_store_unref(dynalock_store *store);
-
-/* What an operation has to know of the time before it writes: reads the key first if no answer has told yet. `call` is used up. */
-int dlk_need_time(dynalock_store *store, struct dlk_call *call, const char *key,
-                  struct dlk_now *now, dynalock_error *error);
+void dlk_store_free(dynalock_store *store);
 void dlk_count(dynalock_store *store, enum dlk_counter counter);
 /* With the mutex held: waits for store->changed; false: it is past until_us already. */
 bool dlk_wait_changed(dynalock_store *store, int64_t until_us);
 int dlk_check_reserved(const int64_t *reserved, size_t count, dynalock_error *error);
 
-/* ---- lock.c ---------------------------------------------------------------------------------------- */
+/* ---- lock.c: what dynalock.c needs of it ----------------------------------------------------- */
 
 void dlk_locks_init(dynalock_store *store);
-/* Closing, in order: releases what is held, until then; after the threads have ended, marks what is left; */
+/* Closing, in order: releases what is held, until then; drops, after the threads have ended, what
+ * was still to come. */
 void dlk_locks_close(dynalock_store *store, int64_t until_us);
 void dlk_locks_closed(dynalock_store *store);
-void dlk_locks_abandon(
-    dynalock_store *store); /* in a child of fork: frees the store when no lock is left */
+/* In a child of fork: frees the store, when no lock is left. */
+void dlk_locks_abandon(dynalock_store *store);
 unsigned dlk_cleanups_pending(dynalock_store *store);
 
 #endif

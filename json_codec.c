@@ -166,8 +166,8 @@ static int codec_record(const json_t *item, dynalock_kv **kv, dynalock_error *er
 
 /* ---- The bodies of answers ------------------------------------------------------------------- */
 
-/* jansson's own words are not handed on: they quote the text. Where its memory runs out within a string it
- * calls the text invalid, and so must we. */
+/* jansson's own words are not handed on: they quote the text. Where its memory runs out within a
+ * string it calls the text invalid, and so must we. */
 static int codec_load(const char *body, size_t length, json_t **root, dynalock_error *error)
 {
     json_error_t failure;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The two threads of a store. The keeper does I/O, many requests at a time, and runs no callback. The watch does no
- * I/O, which libcurl can make block for seconds (a hanging getaddrinfo), and so is never late to judge a deadline.
+ * The two threads of a store. The keeper does I/O, many requests at a time, and runs no callback.
+ * The watch does no I/O, which libcurl can make block for seconds (a hanging getaddrinfo), and so
+ * is never late to judge a deadline.
  */
 #include "internal.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The lock object: its making and freeing, its state, its deadline, and who is told that it is lost. */
+/* The lock object: its making and freeing, its state, its deadline, and who is told that it is
+ * lost. */
 #include "lock.h"
 
 #include <inttypes.h>
@@ -122,8 +123,8 @@ int64_t dlk_lease_end(const dynalock_lock *lock, const struct dlk_lease *lease,
 {
     int64_t end = first_sent_us + lease->ttl_ms * 1000 - dlk_lock_margin_us(lock, lease->ttl_ms);
     if (granted_by->has_date) {
-        /* Server time was below Date + 1 s when this was sent. Only this notices that a guest stood still
-         * without its clock noticing, before the lease was asked for. */
+        /* Server time was below Date + 1 s when this was sent. Only this notices that a guest stood
+         * still without its clock noticing, before the lease was asked for. */
         int64_t by_date =
             granted_by->sent_us + (lease->expires - granted_by->date_s - 1) * DLK_SECOND;
         end = by_date < end ? by_date : end;
@@ -135,7 +136,8 @@ void dlk_lock_number(dynalock_lock *lock, struct dlk_lease *lease, const struct 
 {
     dlk_nonce_make(lease->nonce, lock->tenure, ++lock->writes, lease->version);
     lease->ttl_ms = lock->ttl_ms;
-    /* The ttl in whole seconds, so that the end by Date (above) is never the earlier of the two for want of a fraction. */
+    /* The ttl in whole seconds, so that the end by Date (above) is never the earlier of the two for
+     * want of a fraction. */
     lease->expires = dlk_seconds_up(now->lease_us + (lock->ttl_ms + 999) / 1000 * DLK_SECOND);
 }
 
@@ -423,7 +425,8 @@ void dlk_locks_abandon(dynalock_store *store)
     }
 }
 
-/* With the mutex held: the keeper removes the record, if this lock is held or its release has failed. */
+/* With the mutex held: the keeper removes the record, if this lock is held or its release has
+ * failed. */
 static void lock_release_later(dynalock_lock *lock)
 {
     bool due = lock->state == DYNALOCK_LOCK_HELD || lock->state == DYNALOCK_LOCK_RELEASING;
@@ -474,8 +477,8 @@ void dlk_locks_close(dynalock_store *store, int64_t until_us)
     (void)pthread_mutex_unlock(&store->mutex);
 }
 
-/* Drops the references of what will not happen any more. The threads have ended: nobody else is here, but for
- * dynalock_lock_free in other threads. */
+/* Drops the references of what will not happen any more. The threads have ended: nobody else is
+ * here, but for dynalock_lock_free in other threads. */
 void dlk_locks_closed(dynalock_store *store)
 {
     dlk_cleanups_drop(store);

@@ -60,7 +60,8 @@ struct dynalock_lock {
 
 int64_t dlk_lock_now(const dynalock_lock *lock);
 int64_t dlk_lock_margin_us(const dynalock_lock *lock, int64_t ttl_ms);
-/* When a lease that was asked for at first_sent_us, and granted by this answer, must be thought over. */
+/* When a lease that was asked for at first_sent_us, and granted by this answer, must be thought
+ * over. */
 int64_t dlk_lease_end(const dynalock_lock *lock, const struct dlk_lease *lease,
                       int64_t first_sent_us, const struct dlk_exchange *granted_by);
 /* The next write of this tenure: lease->version is set; fills the rest. */
@@ -73,7 +74,8 @@ void dlk_lock_arm_renewal(dynalock_lock *lock, int64_t due_us);
 void dlk_lock_disarm(dynalock_lock *lock);
 void dlk_lock_ref(dynalock_lock *lock);
 void dlk_lock_unref(dynalock_lock *lock); /* without the mutex */
-/* Without the mutex: begins and ends a call on the object; 0, DYNALOCK_ERR_BUSY and those of dlk_enter. After enter the mutex is held. */
+/* Without the mutex: begins and ends a call on the object; 0, DYNALOCK_ERR_BUSY and those of
+ * dlk_enter. After enter the mutex is held. */
 int dlk_lock_enter(dynalock_lock *lock, dynalock_error *error);
 void dlk_lock_leave(dynalock_lock *lock);
 /* With the mutex held: waits for the renewal under way to end, for as long as a call may take. */
@@ -87,7 +89,8 @@ void dlk_renewal_fire(struct dlk_timer *timer);
 
 /* ---- release.c ---- */
 
-/* What a tenure that ended may have left: looked for and removed by the keeper, until its time is over. */
+/* What a tenure that ended may have left: looked for and removed by the keeper, until its time is
+ * over. */
 struct dlk_cleanup {
     struct dlk_cleanup *next, *previous;
     dynalock_store *store;

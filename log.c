@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The log callback: called where a thing is done, but never on the keeper, whose events the watch hands on. */
+/* The log callback: called where a thing is done, but never on the keeper, whose events the watch
+ * hands on. */
 #include "internal.h"
 
 #include <stdlib.h>

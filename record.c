@@ -74,7 +74,8 @@ int64_t dlk_first_version(const struct dlk_now *now, const dynalock_kv *over)
 size_t dlk_record_size(const char *partition, const char *key, const char *holder,
                        size_t value_size, bool has_value)
 {
-    /* Names and values: id, name, version, expires, nonce; holder and lease; payload. Numbers take up to 11 bytes. */
+    /* Names and values: id, name, version, expires, nonce; holder and lease; payload. Numbers take
+     * up to 11 bytes. */
     size_t size = 2 + strlen(partition) + 4 + strlen(key) + 7 + 11 + 7 + 7 + 5 + DLK_NONCE_SIZE;
     size += holder != NULL ? 6 + strlen(holder) + 5 + 7 : 0;
     return size + (has_value ? 7 + value_size : 0);

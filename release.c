@@ -45,7 +45,8 @@ static bool release_find(const dynalock_kv *seen, const char *tenure, struct dlk
 
 /* ---- By the caller ---- */
 
-/* Without the mutex: sends the release of *lease; 0: the record is not this tenure's any more; *removed: by us. */
+/* Without the mutex: sends the release of *lease; 0: the record is not this tenure's any more;
+ * *removed: by us. */
 static int release_send(dynalock_lock *lock, struct dlk_call *call, struct dlk_lease *lease,
                         bool *removed)
 {
@@ -57,8 +58,7 @@ static int release_send(dynalock_lock *lock, struct dlk_call *call, struct dlk_l
         release_compose(lock->store, call, lock->key, lock->tenure, lease,
                         lock->options.keep_record);
         call->deadline_us = deadline_us;
-        int code = dlk_call_run(lock->store, call, -1);
-        dlk_call_abort(lock->store, call);
+        int code = dlk_call_complete(call);
         *removed = code == 0;
         if (code != DLK_CONDITION_FAILED) {
             return code;
@@ -74,7 +74,8 @@ static int release_send(dynalock_lock *lock, struct dlk_call *call, struct dlk_l
     }
 }
 
-/* With the mutex held: what of the lock's state allows a release. 1: it was lost, and there may be something to remove. */
+/* With the mutex held: what of the lock's state allows a release. 1: it was lost, and there may be
+ * something to remove. */
 static int release_check(dynalock_lock *lock, dynalock_error *error)
 {
     dlk_lock_judge(lock);
@@ -136,7 +137,8 @@ int dynalock_lock_release(dynalock_lock *lock, dynalock_error *error)
         dlk_lock_leave(lock);
         return code;
     }
-    /* From here on this tenure never counts as held again: the delete may arrive late, whatever comes back. */
+    /* From here on this tenure never counts as held again: the delete may arrive late, whatever
+     * comes back. */
     lock->state = DYNALOCK_LOCK_RELEASING;
     int64_t valid_until_us = code == 0 ? lock->valid_until_us : 0;
     dlk_lock_disarm(lock);
@@ -233,7 +235,8 @@ static void cleanup_removed(struct dlk_call *call)
     bool removed = call->code == 0;
     bool not_there = call->code == DLK_CONDITION_FAILED && !call->unanswered;
     cleanup->known.version = 0;
-    /* With one try's outcome open, what was removed is what it made; with more, another may come yet. */
+    /* With one try's outcome open, what was removed is what it made; with more, another may come
+     * yet. */
     if ((removed && cleanup->unsure <= 1) || (not_there && cleanup->unsure == 0)) {
         cleanup_done(cleanup);
     } else {

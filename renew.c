@@ -46,7 +46,8 @@ static void renew_compose(dynalock_lock *lock, struct dlk_call *call, struct dlk
     call->exempt = true;
 }
 
-/* With the mutex held: the record is this lease now. It is not counted as held for longer: see renew_granted. */
+/* With the mutex held: the record is this lease now. It is not counted as held for longer: see
+ * renew_granted. */
 static void renew_own(dynalock_lock *lock, const struct dlk_lease *lease)
 {
     lock->lease.version = lease->version;
@@ -93,8 +94,9 @@ static void renew_failed(dynalock_lock *lock, int code, const char *message)
     }
 }
 
-/* With the mutex held: the condition failed, and this is the record (NULL: none). True: an earlier renewal of ours has
- * happened, whose answer was lost. It extends nothing; the next one does, at once. */
+/* With the mutex held: the condition failed, and this is the record (NULL: none). True: an earlier
+ * renewal of ours has happened, whose answer was lost. It extends nothing; the next one does, at
+ * once. */
 static bool renew_settle(dynalock_lock *lock, const dynalock_kv *seen)
 {
     if (seen != NULL && dlk_record_of(seen, lock->tenure) &&
@@ -168,8 +170,7 @@ static void renew_answered(struct dlk_call *call)
     dynalock_lock *lock = call->context;
     if (call->code != DLK_CONDITION_FAILED) {
         renew_finish(lock, call, false, NULL);
-    } else if (call->service.item != NULL || call->service.item_unreadable ||
-               atomic_load(&lock->store->returns_items)) {
+    } else if (dlk_call_shows_record(call)) {
         renew_finish(lock, call, true, call->service.item);
     } else {
         int64_t deadline_us = call->deadline_us;
@@ -210,8 +211,7 @@ void dlk_renewal_fire(struct dlk_timer *timer)
 
 int dlk_lock_seen(dynalock_lock *lock, struct dlk_call *call, dynalock_kv **seen)
 {
-    if (call->service.item != NULL || call->service.item_unreadable ||
-        atomic_load(&lock->store->returns_items)) {
+    if (dlk_call_shows_record(call)) {
         *seen = call->service.item;
         call->service.item = NULL;
         return 0;
@@ -220,8 +220,7 @@ int dlk_lock_seen(dynalock_lock *lock, struct dlk_call *call, dynalock_kv **seen
     dlk_request_get(lock->store, call, lock->key, true, false);
     call->deadline_us = deadline_us;
     call->exempt = true;
-    int code = dlk_call_run(lock->store, call, -1);
-    dlk_call_abort(lock->store, call);
+    int code = dlk_call_complete(call);
     if (code == 0) {
         code = dlk_json_item(call->exchange.answer.data, call->exchange.answer.length, seen,
                              &call->error);
@@ -248,7 +247,8 @@ static int renew_check(dynalock_lock *lock, int64_t ttl_ms, dynalock_error *erro
     return 0;
 }
 
-/* With the mutex held. A shorter lease counts from before it is sent: it may arrive without our hearing of it. */
+/* With the mutex held. A shorter lease counts from before it is sent: it may arrive without our
+ * hearing of it. */
 static void renew_change_ttl(dynalock_lock *lock, int64_t ttl_ms)
 {
     if (ttl_ms != 0) {
@@ -267,8 +267,7 @@ static int renew_once(dynalock_lock *lock, struct dlk_call *call, bool *again,
     dynalock_kv *seen = NULL;
     renew_compose(lock, call, &lease);
     (void)pthread_mutex_unlock(&lock->store->mutex);
-    int code = dlk_call_run(lock->store, call, -1);
-    dlk_call_abort(lock->store, call);
+    int code = dlk_call_complete(call);
     bool refused = code == DLK_CONDITION_FAILED;
     if (refused) {
         code = dlk_lock_seen(lock, call, &seen);

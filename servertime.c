@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bounds on the server's time. An answer's Date says: Date <= server time when it was made < Date + 1 s, and that
- * moment lies between sending and receiving. Kept as bounds on the difference to the boot clock.
+ * Bounds on the server's time. An answer's Date says: Date <= server time when it was made < Date +
+ * 1 s, and that moment lies between sending and receiving. Kept as bounds on the difference to the
+ * boot clock.
  */
 #include "internal.h"
 
@@ -58,8 +59,9 @@ static enum dlk_sample_result st_merge(struct dlk_servertime *st, int64_t receiv
         st->agreeing = 0;
         st->conflicts++;
     }
-    /* The hull, for one of the two is wrong and nobody knows which; the next sample narrows it. Keeping
-     * to the intersection instead, bounds that disagree for good would never be usable again. */
+    /* The hull, for one of the two is wrong and nobody knows which; the next sample narrows it.
+     * Keeping to the intersection instead, bounds that disagree for good would never be usable
+     * again. */
     *low = st_min(*low, old_low);
     *high = st_max(*high, old_high);
     return result;
@@ -79,8 +81,8 @@ enum dlk_sample_result dlk_servertime_add(struct dlk_servertime *st, int64_t sen
     st->any = true;
     st->low_us = low;
     st->high_us = high;
-    /* Exchanges overlap, so this one may have been received before the newest: the bounds hold for the
-     * later moment. */
+    /* Exchanges overlap, so this one may have been received before the newest: the bounds hold for
+     * the later moment. */
     st->boot_us = st_max(st->boot_us, received_us);
     st->newest_us = st_max(st->newest_us, received_us);
     st->agreeing++;

@@ -8,18 +8,11 @@
 #define TABLE_WAIT_MS 60000
 #define TABLE_POLL_MS 500
 
-static int table_run(struct dlk_call *call)
-{
-    int code = dlk_call_run(call->store, call, -1);
-    dlk_call_abort(call->store, call);
-    return code;
-}
-
 static int table_describe(struct dlk_call *call, struct dlk_table_state *state,
                           dynalock_error *error)
 {
     dlk_request_table(call->store, call, "DescribeTable");
-    int code = table_run(call);
+    int code = dlk_call_complete(call);
     if (code != 0) {
         return dlk_call_fail(call, code, error);
     }
@@ -32,7 +25,8 @@ static void table_warn(dynalock_table_report *report, int ttl, const char *messa
     dlk_copy_text(report->message, sizeof report->message, message);
 }
 
-/* A failure to ask for, or to change, the time to live: a warning, or, where it would fail the caller too, a code. */
+/* A failure to ask for, or to change, the time to live: a warning, or, where it would fail the
+ * caller too, a code. */
 static int table_judge_ttl_failure(const struct dlk_call *call, int code,
                                    dynalock_table_report *report, dynalock_error *error)
 {
@@ -57,7 +51,7 @@ static int table_read_ttl(struct dlk_call *call, dynalock_table_report *report,
     struct dlk_ttl_state state = {0};
     char words[256];
     dlk_request_table(call->store, call, "DescribeTimeToLive");
-    int code = table_run(call);
+    int code = dlk_call_complete(call);
     if (code != 0) {
         return table_judge_ttl_failure(call, code, report, error);
     }
@@ -124,7 +118,7 @@ static int table_enable_ttl(struct dlk_call *call, dynalock_table_report *report
                             dynalock_error *error)
 {
     dlk_request_enable_ttl(call->store, call);
-    int code = table_run(call);
+    int code = dlk_call_complete(call);
     if (code != 0) {
         return table_judge_ttl_failure(call, code, report, error);
     }
@@ -141,7 +135,7 @@ static int table_create(struct dlk_call *call, int64_t wait_ms, dynalock_table_r
     int code = table_describe(call, &state, error);
     if (code == DYNALOCK_ERR_NO_TABLE) {
         dlk_request_create_table(store, call);
-        code = table_run(call);
+        code = dlk_call_complete(call);
         report->created = code == 0;
         if (strcmp(call->error.name, "ResourceInUseException") == 0) { /* another was quicker */
             code = 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Timers by due time: a pairing heap whose nodes are the timers themselves, so that nothing here can fail. */
+/* Timers by due time: a pairing heap whose nodes are the timers themselves, so that nothing here
+ * can fail. */
 #include "internal.h"
 
 /* Both are roots, or NULL. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HTTP: a pool of easy handles for threads that wait, and a loop of many exchanges for the keeper. Knows no AWS. */
+/* HTTP: a pool of easy handles for threads that wait, and a loop of many exchanges for the keeper.
+ * Knows no AWS. */
 #include "internal.h"
 
 #include <curl/curl.h>
@@ -18,7 +19,8 @@
 #define TRANSPORT_CONNECTION_AGE 50L /* seconds: DynamoDB closes idle connections after about 60 */
 #define TRANSPORT_ADOPTED_SLICE_MS 20
 
-/* An easy handle, and, for threads that wait, the multi handle that drives it and keeps its connection. */
+/* An easy handle, and, for threads that wait, the multi handle that drives it and keeps its
+ * connection. */
 struct dlk_lane {
     struct dlk_transport *transport;
     CURL *easy;
@@ -385,8 +387,9 @@ static bool lane_prepare(struct dlk_lane *lane, struct dlk_exchange *exchange)
            curl_easy_setopt(easy, CURLOPT_HEADERDATA, exchange) == CURLE_OK;
 }
 
-/* Whether nothing of the request can have been sent. libcurl sends again by itself when a reused connection turns out
- * to be dead, so that even a failure to connect does not tell; the bytes it counted do. */
+/* Whether nothing of the request can have been sent. libcurl sends again by itself when a reused
+ * connection turns out to be dead, so that even a failure to connect does not tell; the bytes it
+ * counted do. */
 static bool transport_surely_unsent(CURL *easy)
 {
     long size = 0;
@@ -757,8 +760,8 @@ void dlk_loop_run(struct dlk_loop *loop, int alarm_fd, int64_t timeout_ms)
         timeout_ms =
             TRANSPORT_ADOPTED_SLICE_MS; /* a multi handle cannot be waited for within another */
     }
-    /* Sends what was started since. If some end here already, they may have set timers that the caller
-     * must look at before anybody waits. */
+    /* Sends what was started since. If some end here already, they may have set timers that the
+     * caller must look at before anybody waits. */
     if (loop_drive(loop) || loop->failed != NULL) {
         timeout_ms = 0;
     }
