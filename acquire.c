@@ -263,7 +263,8 @@ static enum acquire_step acquire_create_answered(struct acquisition *a)
         return acquire_failed(a, call->code);
     }
     if (call->service.item_unreadable) {
-        return acquire_failed(a, DYNALOCK_ERR_TYPE);
+        (void)dlk_fail(&a->error, DYNALOCK_ERR_TYPE, "%s", call->service.item_problem);
+        return ACQUIRE_FAIL;
     }
     if (!dlk_call_shows_record(call)) {
         return acquire_read(a);

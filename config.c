@@ -114,12 +114,16 @@ static int config_set_endpoint(struct dlk_config *config, const char *endpoint,
 {
     char url[384];
     bool tls = strncmp(endpoint, "https://", 8) == 0;
-    const char *authority = endpoint + (tls ? 8 : 7);
+    if (strchr(endpoint, '@') != NULL) { /* a password may stand before it: not to be quoted */
+        return dlk_fail(error, DYNALOCK_ERR_CONFIG,
+                        "the endpoint has a user or a password in it: scheme, host and port only");
+    }
     if (!tls && strncmp(endpoint, "http://", 7) != 0) {
         return dlk_fail(error, DYNALOCK_ERR_CONFIG,
                         "the endpoint \"%.200s\" does not start with http:// or https://",
                         endpoint);
     }
+    const char *authority = endpoint + (tls ? 8 : 7);
     size_t length = strcspn(authority, "/");
     char host[300];
     if (length >= sizeof host || (authority[length] == '/' && authority[length + 1] != '\0')) {

@@ -187,7 +187,8 @@ struct dlk_service_error { /* an error body */
     char message[384];
     dynalock_kv *item;    /* of a failed condition; NULL: none came */
     bool item_unreadable; /* one came that is not a record of dynalock's */
-    bool out_of_memory;   /* it could not be read for want of memory */
+    char item_problem[160];
+    bool out_of_memory; /* it could not be read for want of memory */
 };
 
 struct dlk_table_state {

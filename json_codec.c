@@ -418,6 +418,7 @@ void dlk_json_error(const char *body, size_t length, struct dlk_service_error *e
     json_t *root = NULL;
     const json_t *item;
     const char *message;
+    dynalock_error problem;
 
     int code;
 
@@ -434,9 +435,12 @@ void dlk_json_error(const char *body, size_t length, struct dlk_service_error *e
     }
     dlk_copy_text(error->message, sizeof error->message, message);
     item = json_object_get(root, "Item");
-    code = item != NULL ? codec_record(item, &error->item, NULL) : DYNALOCK_OK;
+    code = item != NULL ? codec_record(item, &error->item, &problem) : DYNALOCK_OK;
     error->out_of_memory = code == DYNALOCK_ERR_MEMORY;
     error->item_unreadable = code != DYNALOCK_OK && !error->out_of_memory;
+    if (error->item_unreadable) {
+        dlk_copy_text(error->item_problem, sizeof error->item_problem, problem.message);
+    }
     json_decref(root);
 }
 

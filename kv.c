@@ -119,37 +119,35 @@ static int kv_compose(struct kv_operation *operation, dynalock_value value, dyna
     return 0;
 }
 
+static int kv_check_write(const dynalock_write_options *options, dynalock_error *error)
+{
+    if (options == NULL) {
+        return 0;
+    }
+    if (options->ttl_ms < 0 || options->ttl_ms > KV_TIME_MAX_MS ||
+        (options->never_expires && options->ttl_ms != 0)) {
+        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT,
+                        "ttl_ms is negative, over a hundred years, or given together with "
+                        "never_expires");
+    }
+    return dlk_check_reserved(options->reserved,
+                              sizeof options->reserved / sizeof *options->reserved, error);
+}
+
 /* Sets when the item expires: by the options, or, if they say nothing and there is a previous
  * record, as that one. */
-static int kv_set_expiry(struct kv_operation *operation, const dynalock_write_options *options,
-                         const dynalock_kv *previous, const struct dlk_now *now,
-                         dynalock_error *error)
+static void kv_set_expiry(struct kv_operation *operation, const dynalock_write_options *options,
+                          const dynalock_kv *previous, const struct dlk_now *now)
 {
     static const dynalock_write_options defaults = {0};
     struct dlk_item *item = &operation->item;
     options = options != NULL ? options : &defaults;
-    int code = dlk_check_reserved(options->reserved,
-                                  sizeof options->reserved / sizeof *options->reserved, error);
-    if (code != 0) {
-        return code;
+    item->keep_expires = previous != NULL && options->ttl_ms == 0 && !options->never_expires;
+    item->has_expires = !options->never_expires && !item->keep_expires;
+    if (item->has_expires) {
+        int64_t ttl_ms = options->ttl_ms > 0 ? options->ttl_ms : KV_TTL_MS;
+        item->expires = dlk_seconds_up(now->upper_us + ttl_ms * 1000);
     }
-    if (options->ttl_ms < 0 || options->ttl_ms > KV_TIME_MAX_MS ||
-        (options->never_expires && options->ttl_ms != 0)) {
-        return dlk_fail(
-            error, DYNALOCK_ERR_ARGUMENT,
-            "ttl_ms is negative, over a hundred years, or given together with never_expires");
-    }
-    if (options->never_expires) {
-        return 0;
-    }
-    if (previous != NULL && options->ttl_ms == 0) {
-        item->keep_expires = true;
-        return 0;
-    }
-    int64_t ttl_ms = options->ttl_ms > 0 ? options->ttl_ms : KV_TTL_MS;
-    item->has_expires = true;
-    item->expires = dlk_seconds_up(now->upper_us + ttl_ms * 1000);
-    return 0;
 }
 
 /* The next write of this operation: a nonce of its own. */
@@ -252,14 +250,15 @@ int dynalock_put(dynalock_store *store, const char *key, dynalock_value value,
     if (code != 0) {
         return code;
     }
-    code = kv_compose(&operation, value, error);
+    code = kv_check_write(options, error);
+    if (code == 0) {
+        code = kv_compose(&operation, value, error);
+    }
     if (code == 0) {
         code = kv_need_time(store, &operation.call, key, &now, error);
     }
     if (code == 0) {
-        code = kv_set_expiry(&operation, options, NULL, &now, error);
-    }
-    if (code == 0) {
+        kv_set_expiry(&operation, options, NULL, &now);
         operation.item.version = dlk_first_version(&now, NULL);
         dlk_request_put(store, &operation.call, key, &operation.item);
         code = dlk_call_complete(&operation.call);
@@ -286,7 +285,7 @@ static int kv_seen(struct kv_operation *operation, dynalock_kv **seen, dynalock_
 {
     struct dlk_call *call = &operation->call;
     if (call->service.item_unreadable) {
-        return kv_fail(operation, DYNALOCK_ERR_TYPE, error);
+        return kv_conflict(operation, DYNALOCK_ERR_TYPE, call->service.item_problem, error);
     }
     if (dlk_call_shows_record(call)) {
         *seen = call->service.item;
@@ -444,6 +443,9 @@ int dynalock_atomic_put(dynalock_store *store, const char *key, dynalock_value v
                         "previous is a record of another key or partition");
     }
     if (code == 0) {
+        code = kv_check_write(options, error);
+    }
+    if (code == 0) {
         code = kv_compose(&operation, value, error);
     }
     if (code == 0 && dlk_tenure_new(operation.tenure) != 0) {
@@ -453,9 +455,7 @@ int dynalock_atomic_put(dynalock_store *store, const char *key, dynalock_value v
         code = kv_need_time(store, &operation.call, key, &now, error);
     }
     if (code == 0) {
-        code = kv_set_expiry(&operation, options, previous, &now, error);
-    }
-    if (code == 0) {
+        kv_set_expiry(&operation, options, previous, &now);
         code = previous == NULL ? kv_create(&operation, kv, error)
                                 : kv_replace(&operation, previous, &now, kv, error);
     }

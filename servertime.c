@@ -34,7 +34,7 @@ static void st_widen(int64_t *low, int64_t *high)
     int64_t lacking = ST_SECOND - (*high - *low);
     if (lacking > 0) {
         *low -= lacking / 2;
-        *high += lacking / 2;
+        *high += lacking - lacking / 2;
     }
 }
 
