@@ -13,6 +13,8 @@
 
 #define ACQUIRE_ROUNDS 6 /* requests of one try */
 #define ACQUIRE_ATTEMPT_MIN_MS 250
+#define ACQUIRE_SHORTEST_US (INT64_C(100) * 1000)
+#define ACQUIRE_WAIT_MAX_MS (INT64_C(100) * 365 * 86400 * 1000) /* longer is for ever */
 
 enum acquire_step {
     ACQUIRE_SEND,
@@ -50,6 +52,7 @@ static enum acquire_step acquire_read(struct acquisition *a)
 {
     dynalock_lock *lock = a->lock;
     dlk_request_get(lock->store, a->call, lock->key, true, false);
+    a->call->deadline_us = a->limit_us < a->call->deadline_us ? a->limit_us : a->call->deadline_us;
     a->reading = true;
     return ACQUIRE_SEND;
 }
@@ -69,11 +72,24 @@ static void acquire_bound(const struct acquisition *a, const struct dlk_now *now
         attempt_ms < call->attempt_timeout_ms ? attempt_ms : call->attempt_timeout_ms;
 }
 
+/* The next poll: +- 10 %, so that waiters do not stay in step. */
+static int64_t acquire_poll_us(const struct acquisition *a)
+{
+    int64_t poll_us = a->lock->options.poll_ms * 1000;
+    return poll_us - poll_us / 10 + (int64_t)dlk_random_below((uint64_t)poll_us / 5 + 1);
+}
+
 /* over: the record that may be replaced, exactly as seen; NULL: there must be none. */
 static enum acquire_step acquire_create(struct acquisition *a, const dynalock_kv *over)
 {
     dynalock_lock *lock = a->lock;
     struct dlk_now now = acquire_now(a);
+    if (a->rounds++ >= ACQUIRE_ROUNDS) {
+        a->look_us = dlk_lock_now(lock) + acquire_poll_us(a);
+        (void)dlk_fail(&a->error, DYNALOCK_ERR_NOT_ACQUIRED,
+                       "others acquire and release the lock all the time");
+        return ACQUIRE_WAIT;
+    }
     a->lease.version = dlk_first_version(&now, over);
     (void)pthread_mutex_lock(&lock->store->mutex);
     dlk_lock_number(lock, &a->lease, &now);
@@ -181,13 +197,6 @@ static void acquire_remember_holder(struct acquisition *a, const dynalock_kv *kv
     (void)dlk_fail(&a->error, DYNALOCK_ERR_NOT_ACQUIRED, "the lock is held by %s", a->held_by);
 }
 
-/* The next poll: +- 10 %, so that waiters do not stay in step. */
-static int64_t acquire_poll_us(const struct acquisition *a)
-{
-    int64_t poll_us = a->lock->options.poll_ms * 1000;
-    return poll_us - poll_us / 10 + (int64_t)dlk_random_below((uint64_t)poll_us / 5 + 1);
-}
-
 static enum acquire_step acquire_consider(struct acquisition *a, const dynalock_kv *kv)
 {
     const dynalock_lock *lock = a->lock;
@@ -205,10 +214,10 @@ static enum acquire_step acquire_consider(struct acquisition *a, const dynalock_
         a->taken_from = DYNALOCK_EVENT_ADOPTED;
         return acquire_create(a, kv);
     }
-    if (dlk_record_of(kv, lock->finished)) {
+    if (dlk_record_of(kv, lock->finished) || dlk_record_of(kv, lock->abandoned)) {
         return acquire_create(a, kv);
     }
-    if (kv->version == INT64_MAX) {
+    if (dlk_version_is_spent(kv->version)) {
         (void)dlk_fail(&a->error, DYNALOCK_ERR_TYPE,
                        "the record's version is at the end of its range");
         return ACQUIRE_FAIL;
@@ -279,9 +288,6 @@ static enum acquire_step acquire_create_answered(struct acquisition *a)
 /* Takes the ended call's answer. */
 static enum acquire_step acquire_answered(struct acquisition *a)
 {
-    if (++a->rounds >= ACQUIRE_ROUNDS && a->call->code == DLK_CONDITION_FAILED) {
-        return acquire_failed(a, DYNALOCK_ERR_NOT_ACQUIRED); /* others come and go */
-    }
     return a->reading ? acquire_read_answered(a) : acquire_create_answered(a);
 }
 
@@ -298,6 +304,10 @@ static bool acquire_hold(struct acquisition *a)
     if (ahead) {
         lock->state = DYNALOCK_LOCK_HELD;
         lock->token = a->lease.version;
+        lock->was_held = true;
+        if (lock->lost_open) {
+            dlk_wake_drain(&lock->lost);
+        }
         lock->granted_us = now_us;
         lock->failures = 0;
         dlk_lock_note(lock, 0, "");
@@ -326,7 +336,9 @@ static enum acquire_step acquire_try(struct acquisition *a, int stop_fd)
     }
     if (step == ACQUIRE_WON && !acquire_hold(a)) {
         a->after->unsure++; /* the next try finds the record, and writes it anew */
-        return acquire_failed(a, DYNALOCK_ERR_TIMEOUT);
+        a->look_us = dlk_lock_now(a->lock) + acquire_poll_us(a);
+        (void)dlk_fail(&a->error, DYNALOCK_ERR_TIMEOUT, "the lease was over when its answer came");
+        return ACQUIRE_WAIT;
     }
     return step;
 }
@@ -345,7 +357,8 @@ static int acquire_wait(struct acquisition *a, int stop_fd, int64_t end_us)
 {
     dynalock_store *store = a->lock->store;
     const int stops[2] = {stop_fd, store->closed.read_fd};
-    int64_t until_us = a->look_us < end_us ? a->look_us : end_us;
+    /* A try that the limit would cut short is not begun. */
+    int64_t until_us = a->look_us < end_us - ACQUIRE_SHORTEST_US ? a->look_us : end_us;
     for (;;) {
         int64_t left_us = until_us - dlk_lock_now(a->lock);
         if (left_us <= 0) {
@@ -390,7 +403,8 @@ static void acquire_log(struct acquisition *a, bool won)
 static int acquire_loop(struct acquisition *a, int stop_fd, int64_t wait_ms)
 {
     int64_t start_us = dlk_lock_now(a->lock);
-    int64_t end_us = wait_ms < 0 ? INT64_MAX : start_us + wait_ms * 1000;
+    bool for_ever = wait_ms < 0 || wait_ms > ACQUIRE_WAIT_MAX_MS;
+    int64_t end_us = for_ever ? INT64_MAX : start_us + wait_ms * 1000;
     a->limit_us = INT64_MAX;
     for (;;) {
         enum acquire_step step = acquire_try(a, stop_fd);
@@ -423,19 +437,19 @@ static int acquire_start(dynalock_lock *lock, dynalock_error *error)
     }
     dlk_lock_await_renewal(lock, dlk_lock_now(lock) + lock->store->attempt_timeout_ms * 1000);
     if (lock->renewing) {
-        return dlk_fail(error, DYNALOCK_ERR_BUSY,
-                        "the last renewal of the tenure before is still under way");
+        return lock->store->closing
+                   ? dlk_fail(error, DYNALOCK_ERR_CLOSED, "the store is being closed")
+                   : dlk_fail(error, DYNALOCK_ERR_BUSY,
+                              "the last renewal of the tenure before is still under way");
     }
-    memcpy(lock->finished, lock->tenure, sizeof lock->finished);
+    memcpy(lock->was_held ? lock->finished : lock->abandoned, lock->tenure, sizeof lock->tenure);
+    lock->was_held = lock->was_lost = lock->open = false;
     memcpy(lock->tenure, tenure, sizeof lock->tenure);
     lock->writes = 0;
     lock->state = DYNALOCK_LOCK_ACQUIRING;
     lock->cause = lock->trouble = DYNALOCK_CAUSE_NONE;
     lock->failures = 0;
     lock->ttl_ms = lock->options.ttl_ms;
-    if (lock->lost_open) {
-        dlk_wake_drain(&lock->lost);
-    }
     return 0;
 }
 
@@ -448,7 +462,7 @@ static int acquire_run(dynalock_lock *lock, int stop_fd, int64_t wait_ms, dynalo
     a.call = &a.after->call;
     int code = acquire_loop(&a, stop_fd, wait_ms);
     if (code != 0) {
-        if (a.after->unsure > 0) {
+        if (a.after->unsure > 0 || (a.call->exchange.lane != NULL && a.call->write)) {
             a.error.flags |= DYNALOCK_ERROR_OUTCOME_UNKNOWN;
         }
         if (error != NULL) {

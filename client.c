@@ -144,6 +144,7 @@ static int call_sign(dynalock_store *store, struct dlk_call *call)
                                                 store->credentials.secret_access_key,
                                                 store->credentials.session_token};
     struct dlk_sigv4_signature signature;
+    call->signed_s = client_signing_time(store);
     int failed = dlk_sigv4_sign(store->signer, &request, &credentials, store->config.region,
                                 "dynamodb", client_signing_time(store), &signature);
     if (failed != 0) {
@@ -203,47 +204,46 @@ bool dlk_call_begin(dynalock_store *store, struct dlk_call *call)
 struct client_meaning {
     const char *name;
     int code;
-    bool throttle;
 };
 
 static const struct client_meaning client_meanings[] = {
-    {"ConditionalCheckFailedException", DLK_CONDITION_FAILED, false},
-    {"ResourceNotFoundException", DYNALOCK_ERR_NO_TABLE, false},
-    {"AccessDeniedException", DYNALOCK_ERR_NOT_AUTHORIZED, false},
-    {"AccessDenied", DYNALOCK_ERR_NOT_AUTHORIZED, false},
-    {"UnrecognizedClientException", DYNALOCK_ERR_NOT_AUTHORIZED, false},
-    {"InvalidClientTokenId", DYNALOCK_ERR_NOT_AUTHORIZED, false},
-    {"InvalidSignatureException", DYNALOCK_ERR_NOT_AUTHORIZED, false},
-    {"SignatureDoesNotMatch", DYNALOCK_ERR_NOT_AUTHORIZED, false},
-    {"IncompleteSignatureException", DYNALOCK_ERR_NOT_AUTHORIZED, false},
-    {"IncompleteSignature", DYNALOCK_ERR_NOT_AUTHORIZED, false},
-    {"MissingAuthenticationTokenException", DYNALOCK_ERR_NOT_AUTHORIZED, false},
-    {"MissingAuthenticationToken", DYNALOCK_ERR_NOT_AUTHORIZED, false},
-    {"ExpiredTokenException", DYNALOCK_ERR_NOT_AUTHORIZED, false},
-    {"ExpiredToken", DYNALOCK_ERR_NOT_AUTHORIZED, false},
-    {"RequestTimeTooSkewed", DYNALOCK_ERR_NOT_AUTHORIZED, false},
-    {"RequestExpired", DYNALOCK_ERR_NOT_AUTHORIZED, false},
-    {"OptInRequired", DYNALOCK_ERR_NOT_AUTHORIZED, false},
-    {"ProvisionedThroughputExceededException", DYNALOCK_ERR_THROTTLED, true},
-    {"ThrottlingException", DYNALOCK_ERR_THROTTLED, true},
-    {"Throttling", DYNALOCK_ERR_THROTTLED, true},
-    {"ThrottledException", DYNALOCK_ERR_THROTTLED, true},
-    {"RequestThrottledException", DYNALOCK_ERR_THROTTLED, true},
-    {"RequestThrottled", DYNALOCK_ERR_THROTTLED, true},
-    {"RequestLimitExceeded", DYNALOCK_ERR_THROTTLED, true},
-    {"LimitExceededException", DYNALOCK_ERR_THROTTLED, true},
-    {"TooManyRequestsException", DYNALOCK_ERR_THROTTLED, true},
-    {"BandwidthLimitExceeded", DYNALOCK_ERR_THROTTLED, true},
-    {"PriorRequestNotComplete", DYNALOCK_ERR_THROTTLED, true},
-    {"EC2ThrottledException", DYNALOCK_ERR_THROTTLED, true},
-    {"SlowDown", DYNALOCK_ERR_THROTTLED, true},
-    {"TransactionInProgressException", DYNALOCK_ERR_THROTTLED, true},
-    {"TransactionConflictException", DYNALOCK_ERR_SERVICE, false},
-    {"ReplicatedWriteConflictException", DYNALOCK_ERR_SERVICE, false},
-    {"InternalServerError", DYNALOCK_ERR_SERVICE, false},
-    {"InternalFailure", DYNALOCK_ERR_SERVICE, false},
-    {"ServiceUnavailable", DYNALOCK_ERR_SERVICE, false},
-    {"RequestTimeout", DYNALOCK_ERR_SERVICE, false},
+    {"ConditionalCheckFailedException", DLK_CONDITION_FAILED},
+    {"ResourceNotFoundException", DYNALOCK_ERR_NO_TABLE},
+    {"AccessDeniedException", DYNALOCK_ERR_NOT_AUTHORIZED},
+    {"AccessDenied", DYNALOCK_ERR_NOT_AUTHORIZED},
+    {"UnrecognizedClientException", DYNALOCK_ERR_NOT_AUTHORIZED},
+    {"InvalidClientTokenId", DYNALOCK_ERR_NOT_AUTHORIZED},
+    {"InvalidSignatureException", DYNALOCK_ERR_NOT_AUTHORIZED},
+    {"SignatureDoesNotMatch", DYNALOCK_ERR_NOT_AUTHORIZED},
+    {"IncompleteSignatureException", DYNALOCK_ERR_NOT_AUTHORIZED},
+    {"IncompleteSignature", DYNALOCK_ERR_NOT_AUTHORIZED},
+    {"MissingAuthenticationTokenException", DYNALOCK_ERR_NOT_AUTHORIZED},
+    {"MissingAuthenticationToken", DYNALOCK_ERR_NOT_AUTHORIZED},
+    {"ExpiredTokenException", DYNALOCK_ERR_NOT_AUTHORIZED},
+    {"ExpiredToken", DYNALOCK_ERR_NOT_AUTHORIZED},
+    {"RequestTimeTooSkewed", DYNALOCK_ERR_NOT_AUTHORIZED},
+    {"RequestExpired", DYNALOCK_ERR_NOT_AUTHORIZED},
+    {"OptInRequired", DYNALOCK_ERR_NOT_AUTHORIZED},
+    {"ProvisionedThroughputExceededException", DYNALOCK_ERR_THROTTLED},
+    {"ThrottlingException", DYNALOCK_ERR_THROTTLED},
+    {"Throttling", DYNALOCK_ERR_THROTTLED},
+    {"ThrottledException", DYNALOCK_ERR_THROTTLED},
+    {"RequestThrottledException", DYNALOCK_ERR_THROTTLED},
+    {"RequestThrottled", DYNALOCK_ERR_THROTTLED},
+    {"RequestLimitExceeded", DYNALOCK_ERR_THROTTLED},
+    {"LimitExceededException", DYNALOCK_ERR_THROTTLED},
+    {"TooManyRequestsException", DYNALOCK_ERR_THROTTLED},
+    {"BandwidthLimitExceeded", DYNALOCK_ERR_THROTTLED},
+    {"PriorRequestNotComplete", DYNALOCK_ERR_THROTTLED},
+    {"EC2ThrottledException", DYNALOCK_ERR_THROTTLED},
+    {"SlowDown", DYNALOCK_ERR_THROTTLED},
+    {"TransactionInProgressException", DYNALOCK_ERR_THROTTLED},
+    {"TransactionConflictException", DYNALOCK_ERR_SERVICE},
+    {"ReplicatedWriteConflictException", DYNALOCK_ERR_SERVICE},
+    {"InternalServerError", DYNALOCK_ERR_SERVICE},
+    {"InternalFailure", DYNALOCK_ERR_SERVICE},
+    {"ServiceUnavailable", DYNALOCK_ERR_SERVICE},
+    {"RequestTimeout", DYNALOCK_ERR_SERVICE},
 };
 
 static const char *const client_clock_errors[] = {
@@ -300,6 +300,12 @@ static bool call_is_authentic(struct dlk_call *call)
         call_fail_bad_response(call, "the answer is not a JSON object");
         return false;
     }
+    /* Of a write nothing more is read: that it is whole must show here. */
+    if (exchange->status == 200 && call->write &&
+        !dlk_json_is_object(exchange->answer.data, exchange->answer.length)) {
+        call_fail_bad_response(call, "the answer is not a whole JSON object");
+        return false;
+    }
     return true;
 }
 
@@ -341,7 +347,7 @@ static bool call_corrects_clock(dynalock_store *store, struct dlk_call *call)
     if (!concerned || call->clock_corrected || !exchange->has_date) {
         return false;
     }
-    int64_t off = exchange->date_s - client_signing_time(store);
+    int64_t off = exchange->date_s - call->signed_s;
     if (off >= -CLIENT_SKEW_S && off <= CLIENT_SKEW_S) {
         return false;
     }
@@ -357,31 +363,63 @@ static bool call_corrects_clock(dynalock_store *store, struct dlk_call *call)
     return true;
 }
 
-static void call_fail_service(struct dlk_call *call)
+static const struct client_meaning *client_find_meaning(const char *name)
+{
+    for (size_t i = 0; i < sizeof client_meanings / sizeof *client_meanings; i++) {
+        if (strcmp(name, client_meanings[i].name) == 0) {
+            return &client_meanings[i];
+        }
+    }
+    return NULL;
+}
+
+/* What AWS says of a wrong signature repeats the canonical request, session token included. */
+static void client_cut_secrets(char *message)
+{
+    static const char *const starts[] = {"The Canonical String", "The String-to-Sign",
+                                         "x-amz-security-token", "AWS4-HMAC-SHA256"};
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+        char *start = strstr(message, starts[i]);
+        if (start != NULL) {
+            *start = '\0';
+        }
+    }
+}
+
+static void call_say_service(struct dlk_call *call)
 {
     const struct dlk_service_error *service = &call->service;
+    if (service->name[0] == '\0') {
+        (void)dlk_fail(&call->error, call->code, "%s: HTTP status %d", call->operation,
+                       call->exchange.status);
+    } else {
+        (void)dlk_fail(&call->error, call->code, "%s: %s%s%s", call->operation, service->name,
+                       service->message[0] != '\0' ? ": " : "", service->message);
+    }
+}
+
+static void call_fail_service(struct dlk_call *call)
+{
+    struct dlk_service_error *service = &call->service;
     int status = call->exchange.status;
+    if (service->name[0] == '\0' && status < 500 && status != 429) {
+        call_fail_bad_response(call, "the answer has no error of DynamoDB's in it");
+        call->unanswered = true;
+        return;
+    }
+    const struct client_meaning *meaning = client_find_meaning(service->name);
     int code = status >= 500   ? DYNALOCK_ERR_SERVICE
                : status == 429 ? DYNALOCK_ERR_THROTTLED
                                : DYNALOCK_ERR_REFUSED;
-    if (service->name[0] == '\0' && status < 500 && status != 429) {
-        call_fail_bad_response(call, "the answer has no error of DynamoDB's in it");
-        return;
-    }
-    bool throttle = status == 429;
-    for (size_t i = 0; i < sizeof client_meanings / sizeof *client_meanings; i++) {
-        if (strcmp(service->name, client_meanings[i].name) == 0) {
-            code = client_meanings[i].code;
-            throttle = client_meanings[i].throttle;
-        }
-    }
-    if (code == DYNALOCK_ERR_REFUSED && strstr(service->message, "Item size") != NULL) {
+    if (meaning != NULL) {
+        code = meaning->code;
+    } else if (code == DYNALOCK_ERR_REFUSED && strstr(service->message, "Item size") != NULL) {
         code = DYNALOCK_ERR_TOO_LARGE;
     }
-    call->throttled = call->throttled || throttle;
+    call->throttled = call->throttled || code == DYNALOCK_ERR_THROTTLED;
     call->code = code;
-    (void)dlk_fail(&call->error, code, "%s: %s: %s", call->operation,
-                   service->name[0] != '\0' ? service->name : "service error", service->message);
+    client_cut_secrets(service->message);
+    call_say_service(call);
 }
 
 /* Sets code and error of this attempt. */
@@ -389,6 +427,12 @@ static void call_read(dynalock_store *store, struct dlk_call *call)
 {
     struct dlk_exchange *exchange = &call->exchange;
     call_forget_result(call);
+    if (exchange->resent) {
+        client_count(store, DLK_ATTEMPTS);
+        client_count(store, DLK_RETRIES);
+        client_count(store, DLK_UNANSWERED);
+        call->unanswered = true;
+    }
     if (exchange->result != 0) {
         client_count(store, DLK_UNANSWERED);
         (void)call_end(call, exchange->result, exchange->message);
@@ -429,8 +473,9 @@ static bool call_is_transient(const struct dlk_call *call)
     case DYNALOCK_ERR_THROTTLED:
     case DYNALOCK_ERR_SERVICE: return true;
     case DYNALOCK_ERR_BAD_RESPONSE: /* a wrong CRC, or a gateway's page */
-        return call->exchange.has_crc || call->exchange.status == 200 ||
-               call->exchange.status >= 500;
+        return call->exchange.result == 0 &&
+               (call->exchange.has_crc || call->exchange.status == 200 ||
+                call->exchange.status >= 500);
     default: return false;
     }
 }

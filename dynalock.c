@@ -141,6 +141,8 @@ static void store_abandon(dynalock_store *store)
     dlk_config_free(&store->config);
     free(store->table);
     free(store->partition);
+    dlk_log_drop(&store->log);
+    dlk_cleanups_drop(store);
     dlk_locks_abandon(store);
 }
 
@@ -159,6 +161,7 @@ int dynalock_close(dynalock_store *store)
     int64_t until_us = store->clock.boot_us(store->clock.context) + store->close_timeout_ms * 1000;
     (void)pthread_mutex_lock(&store->mutex);
     store->closing = true;
+    (void)pthread_cond_broadcast(&store->changed);
     dlk_wake_up(&store->closed);
     while (store->users > 0) {
         (void)pthread_cond_wait(&store->changed, &store->mutex);

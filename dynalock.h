@@ -26,7 +26,7 @@
  *     runs on the thread that called it, on_lost on the watch thread. The log callback runs on the
  *     thread that did the thing, or on the watch thread for what the keeper did, so that no callback
  *     can ever delay a renewal. A callback that blocks delays the callbacks after it, and the lost
- *     descriptors of other locks; it delays neither a renewal nor dynalock_lock_ensure.
+ *    @@ a renewal nor dynalock_lock_ensure.
  * 8.  FORK. A store cannot be used in a child of fork: every function answers DYNALOCK_ERR_FORKED
  *     there, sends nothing and touches no record. dynalock_lock_free and dynalock_close may be called
  *     in the child; they free memory alone. The parent does not notice.

@@ -212,6 +212,7 @@ int dlk_json_table(const char *body, size_t length, struct dlk_table_state *stat
                    dynalock_error *error);
 int dlk_json_ttl(const char *body, size_t length, struct dlk_ttl_state *state,
                  dynalock_error *error);
+bool dlk_json_is_object(const char *body, size_t length); /* the whole of it, and nothing else */
 /* Never fails: what cannot be read stays empty. */
 void dlk_json_error(const char *body, size_t length, struct dlk_service_error *error);
 void dlk_page_free(struct dlk_page *page);
@@ -373,6 +374,7 @@ struct dlk_exchange {
     int result; /* 0: an answer came; else DYNALOCK_ERR_NETWORK, _TLS, _TIMEOUT, _MEMORY, _BAD_RESPONSE */
     bool may_have_arrived; /* result is not 0, and the request may have reached the server */
     bool connected;        /* a new connection was opened for it */
+    bool resent;           /* libcurl sent it again by itself: it may have arrived twice */
     char message[256];     /* why result is not 0 */
     int status;
     struct dlk_buffer answer;
@@ -446,10 +448,12 @@ struct dlk_log {
 
 int dlk_log_init(struct dlk_log *log, dynalock_log_fn callback, void *context);
 void dlk_log_free(struct dlk_log *log);
+void dlk_log_drop(struct dlk_log *log); /* what is queued */
 uint64_t dlk_log_dropped(struct dlk_log *log);
 void dlk_log(dynalock_store *store, const dynalock_event *event); /* NULL texts are "" */
 void dlk_log_defer(void); /* from now on, this thread's events are the watch's to hand on */
-bool dlk_log_hand_on(dynalock_store *store); /* one of them; false: there is none */
+bool dlk_log_waits(struct dlk_log *log);
+void dlk_log_hand_on(dynalock_store *store); /* one of them; false: there is none */
 
 bool dlk_in_callback(void); /* this thread is in a callback of the caller's */
 void dlk_callback_begin(void);
@@ -476,6 +480,7 @@ struct dlk_call {
     bool clock_corrected;
     int spent;             /* of the retry budget, for the last retry */
     int64_t first_sent_us; /* boot clock, before the first attempt */
+    int64_t signed_s;      /* the time of the last attempt's signature */
     char *authorization;   /* header lines that are not fixed */
     char target[80], date[40], host[320];
     char *token;
@@ -537,6 +542,8 @@ int64_t dlk_seconds_down(int64_t us);
 int64_t dlk_seconds_up(int64_t us);
 /* Of a creation (over NULL) or a takeover. */
 int64_t dlk_first_version(const struct dlk_now *now, const dynalock_kv *over);
+/* Nobody but a stranger writes versions that leave no room for writes to come. */
+bool dlk_version_is_spent(int64_t version);
 /* An upper bound of the item's size as DynamoDB counts it. */
 size_t dlk_record_size(const char *partition, const char *key, const char *holder,
                        size_t value_size, bool has_value);
@@ -667,6 +674,7 @@ struct dynalock_store {
 
     /* keeper.c's. */
     bool starting, running, stopping;
+    bool watch_is_calling; /* is in a callback */
     pthread_t keeper_thread, watch_thread;
     struct dlk_loop *loop;
     struct dlk_alarm keeper_alarm, watch_alarm;
@@ -698,6 +706,7 @@ void dlk_locks_close(dynalock_store *store, int64_t until_us);
 void dlk_locks_closed(dynalock_store *store);
 /* In a child of fork: frees the store, when no lock is left. */
 void dlk_locks_abandon(dynalock_store *store);
+void dlk_cleanups_drop(dynalock_store *store); /* the keeper has ended */
 unsigned dlk_cleanups_pending(dynalock_store *store);
 
 #endif

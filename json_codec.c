@@ -106,13 +106,17 @@ static bool codec_nonce_names(const char *nonce, int64_t version)
     return strcmp(nonce + digits + 1, expected) == 0;
 }
 
-/* Anyone may write these attributes: what is of a wrong type counts as absent. */
+/* Anyone may write these attributes: a holder or a lease of a wrong type counts as absent. A nonce
+ * does not: no condition could be written that it meets. */
 static int codec_tenure(const json_t *item, dynalock_kv *kv, dynalock_error *error)
 {
     int64_t lease = 0;
     bool exact = false;
     int code = codec_string(item, "nonce", &kv->nonce, error);
 
+    if (code == DYNALOCK_OK && kv->nonce == NULL && json_object_get(item, "nonce") != NULL) {
+        return codec_odd(kv, error, DYNALOCK_ERR_TYPE, "nonce is not a string without U+0000");
+    }
     if (code == DYNALOCK_OK) {
         code = codec_string(item, "holder", &kv->holder, error);
     }
@@ -194,6 +198,19 @@ static int codec_load(const char *body, size_t length, json_t **root, dynalock_e
     return dlk_fail(error, DYNALOCK_ERR_BAD_RESPONSE,
                     "the answer is not DynamoDB's: it is no JSON, from byte %d of %zu on",
                     failure.position, length);
+}
+
+bool dlk_json_is_object(const char *body, size_t length)
+{
+    json_t *root = NULL;
+    if (length == 2 && memcmp(body, "{}", 2) == 0) {
+        return true;
+    }
+    if (codec_load(body, length, &root, NULL) != DYNALOCK_OK) {
+        return false;
+    }
+    json_decref(root);
+    return true;
 }
 
 int dlk_json_item(const char *body, size_t length, dynalock_kv **kv, dynalock_error *error)

@@ -7,6 +7,7 @@
 #include "internal.h"
 
 #define KEEPER_WAIT_MAX_MS 60000
+#define KEEPER_JUDGE_MS 25 /* between two looks at the deadlines while the watch is in a callback */
 #define KEEPER_SLICE_MS 250 /* where there is no clock that wakes up and counts suspended time */
 
 static int64_t keeper_now(const dynalock_store *store)
@@ -49,13 +50,35 @@ static void *keeper_main(void *context)
     (void)pthread_mutex_lock(&store->mutex);
     while (!store->stopping) {
         keeper_fire(store, &store->keeper_timers);
+        if (store->watch_is_calling) {
+            keeper_fire(store, &store->watch_timers);
+        }
         int64_t wait = keeper_wait_ms(store, &store->keeper_timers, &store->keeper_alarm);
+        if (store->watch_is_calling && wait > KEEPER_JUDGE_MS) {
+            wait = KEEPER_JUDGE_MS;
+        }
         (void)pthread_mutex_unlock(&store->mutex);
         dlk_loop_run(store->loop, store->keeper_alarm.fd, wait);
         (void)pthread_mutex_lock(&store->mutex);
     }
     (void)pthread_mutex_unlock(&store->mutex);
     return NULL;
+}
+
+/* Runs one callback that is owed; the keeper judges deadlines meanwhile, for it may block. */
+static bool watch_call(dynalock_store *store)
+{
+    (void)pthread_mutex_lock(&store->mutex);
+    bool calling = store->owed != NULL || dlk_log_waits(&store->log);
+    store->watch_is_calling = calling;
+    (void)pthread_mutex_unlock(&store->mutex);
+    if (calling) {
+        dlk_loop_wake(store->loop);
+        if (!store->tell(store)) {
+            dlk_log_hand_on(store);
+        }
+    }
+    return calling;
 }
 
 /* Deadlines and lost descriptors first, then callbacks, and deadlines again after each. */
@@ -69,7 +92,7 @@ static void *watch_main(void *context)
         stopping = store->stopping;
         int64_t wait = keeper_wait_ms(store, &store->watch_timers, &store->watch_alarm);
         (void)pthread_mutex_unlock(&store->mutex);
-        if (store->tell(store) || dlk_log_hand_on(store)) {
+        if (watch_call(store)) {
             stopping = false;
             continue;
         }

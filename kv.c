@@ -65,9 +65,9 @@ static int kv_fail(struct kv_operation *operation, int code, dynalock_error *err
 static int kv_conflict(struct kv_operation *operation, int code, const char *message,
                        dynalock_error *error)
 {
-    (void)dlk_fail(error, code, "%s", message);
-    if (error != NULL && (operation->open || operation->call.unanswered)) {
-        error->flags |= DYNALOCK_ERROR_OUTCOME_UNKNOWN;
+    (void)kv_fail(operation, code, error);
+    if (error != NULL) {
+        dlk_copy_text(error->message, sizeof error->message, message);
     }
     return code;
 }
@@ -337,7 +337,7 @@ static int kv_create_round(struct kv_operation *operation, dynalock_kv **over, d
     struct dlk_now now;
     dynalock_kv *seen = NULL;
     dlk_store_now(operation->store, &now);
-    if (*over != NULL && (*over)->version == INT64_MAX) {
+    if (*over != NULL && dlk_version_is_spent((*over)->version)) {
         return dlk_fail(error, DYNALOCK_ERR_TYPE,
                         "the record's version is at the end of its range");
     }
@@ -387,7 +387,7 @@ static int kv_replace(struct kv_operation *operation, const dynalock_kv *previou
 {
     struct dlk_base base = {previous->version, previous->nonce, dlk_seconds_down(now->lower_us)};
     dynalock_kv *seen = NULL;
-    if (previous->version == INT64_MAX) {
+    if (dlk_version_is_spent(previous->version)) {
         return dlk_fail(error, DYNALOCK_ERR_TYPE,
                         "the record's version is at the end of its range");
     }

@@ -419,6 +419,14 @@ static void lock_free_in_child(dynalock_lock *lock)
 
 void dlk_locks_abandon(dynalock_store *store)
 {
+    dynalock_lock *next = NULL;
+    for (dynalock_lock *lock = store->locks; lock != NULL && !store->abandoned; lock = next) {
+        next = lock->next;
+        if (lock->freed) { /* the keeper's reference was its last */
+            lock_unlink(lock);
+            lock_free_memory(lock);
+        }
+    }
     store->abandoned = true;
     if (store->locks == NULL) {
         free(store);
@@ -433,7 +441,7 @@ static void lock_release_later(dynalock_lock *lock)
     struct dlk_cleanup *cleanup = due ? dlk_cleanup_new(lock) : NULL;
     if (cleanup != NULL) {
         cleanup->known = lock->lease;
-        cleanup->unsure = lock->renewing ? 1 : 0;
+        cleanup->unsure = lock->renewing || lock->open ? 1 : 0;
         dlk_cleanup_start(cleanup);
     }
 }

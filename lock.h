@@ -38,12 +38,15 @@ struct dynalock_lock {
     unsigned
         references; /* the caller's, that of each timer that is to come, and of a call under way */
     bool freed, in_call, renewing;
-    bool owed, telling; /* on_lost is to be called; is being called */
+    bool was_held, was_lost; /* this tenure: at some time; before its release */
+    bool open;               /* a renewal of the next version may have happened */
+    bool owed, telling;      /* on_lost is to be called; is being called */
     int state, cause;
     int64_t ttl_ms;
-    char tenure[DLK_TENURE_SIZE], finished[DLK_TENURE_SIZE]; /* this tenure, and the one before */
-    unsigned writes;                                         /* of this tenure */
-    struct dlk_lease lease;                                  /* as last granted, or adopted */
+    /* This tenure, the last one before that was held, the last one before that never was. */
+    char tenure[DLK_TENURE_SIZE], finished[DLK_TENURE_SIZE], abandoned[DLK_TENURE_SIZE];
+    unsigned writes;        /* of this tenure */
+    struct dlk_lease lease; /* as last granted, or adopted */
     int64_t token, valid_until_us, granted_us;
     unsigned failures; /* renewals in a row */
     int trouble;       /* enum dynalock_cause: what it will be lost of, if nothing changes */
@@ -110,9 +113,9 @@ struct dlk_cleanup *dlk_cleanup_new(dynalock_lock *lock); /* NULL: no memory */
 void dlk_cleanup_free(struct dlk_cleanup *cleanup);
 void dlk_cleanup_start(
     struct dlk_cleanup *cleanup); /* with the mutex held; the keeper owns it from here on */
-void dlk_cleanups_drop(dynalock_store *store); /* the keeper has ended */
 
-/* After a failed condition, on this thread: the record as it is; *seen NULL: there is none. */
-int dlk_lock_seen(dynalock_lock *lock, struct dlk_call *call, dynalock_kv **seen);
+/* After a failed condition, on this thread: the record as it is; *seen NULL: there is none, or it
+ * is no record of dynalock's. */
+int dlk_lock_seen(dynalock_lock *lock, struct dlk_call *call, dynalock_kv **seen, bool *unreadable);
 
 #endif

@@ -38,13 +38,18 @@ int dlk_log_init(struct dlk_log *log, dynalock_log_fn callback, void *context)
     return pthread_mutex_init(&log->mutex, NULL) == 0 ? 0 : DYNALOCK_ERR_SYSTEM;
 }
 
-void dlk_log_free(struct dlk_log *log)
+void dlk_log_drop(struct dlk_log *log)
 {
     while (log->first != NULL) {
         struct dlk_event *next = log->first->next;
         free(log->first);
         log->first = next;
     }
+}
+
+void dlk_log_free(struct dlk_log *log)
+{
+    dlk_log_drop(log);
     (void)pthread_mutex_destroy(&log->mutex);
 }
 
@@ -130,13 +135,18 @@ static struct dlk_event *log_next(struct dlk_log *log, uint64_t *dropped)
     return first;
 }
 
-bool dlk_log_hand_on(dynalock_store *store)
+bool dlk_log_waits(struct dlk_log *log)
+{
+    (void)pthread_mutex_lock(&log->mutex);
+    bool waits = log->first != NULL || log->dropped != log->dropped_told;
+    (void)pthread_mutex_unlock(&log->mutex);
+    return waits;
+}
+
+void dlk_log_hand_on(dynalock_store *store)
 {
     struct dlk_log *log = &store->log;
     uint64_t dropped = 0;
-    if (log->callback == NULL) {
-        return false;
-    }
     struct dlk_event *event = log_next(log, &dropped);
     if (dropped > 0) {
         struct dlk_event told;
@@ -144,12 +154,10 @@ bool dlk_log_hand_on(dynalock_store *store)
                                           .message = "the log callback is too slow"});
         log_call(log, &told.event);
     }
-    if (event == NULL) {
-        return false;
+    if (event != NULL) {
+        log_call(log, &event->event);
+        free(event);
     }
-    log_call(log, &event->event);
-    free(event);
-    return true;
 }
 
 uint64_t dlk_log_dropped(struct dlk_log *log)

@@ -256,8 +256,13 @@ void dlk_sigpipe_release(const struct dlk_sigpipe *state)
     sigset_t pending;
     os_sigpipe_set(&pipe_only);
     if (!state->was_pending && sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1) {
+#ifdef __APPLE__
         int taken = 0;
         (void)sigwait(&pipe_only, &taken);
+#else
+        static const struct timespec at_once = {0, 0};
+        (void)sigtimedwait(&pipe_only, NULL, &at_once); /* another thread may have been quicker */
+#endif
     }
     if (!state->was_blocked) {
         (void)pthread_sigmask(SIG_UNBLOCK, &pipe_only, NULL);

@@ -71,6 +71,11 @@ int64_t dlk_first_version(const struct dlk_now *now, const dynalock_kv *over)
     return over != NULL && over->version >= version ? over->version + 1 : version;
 }
 
+bool dlk_version_is_spent(int64_t version)
+{
+    return version > INT64_MAX - INT64_C(0xFFFFFFFF);
+}
+
 size_t dlk_record_size(const char *partition, const char *key, const char *holder,
                        size_t value_size, bool has_value)
 {

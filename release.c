@@ -55,6 +55,7 @@ static int release_send(dynalock_lock *lock, struct dlk_call *call, struct dlk_l
     int64_t deadline_us = dlk_lock_now(lock) + limit_ms * 1000;
     for (int round = 0;; round++) {
         dynalock_kv *seen = NULL;
+        bool unreadable = false;
         release_compose(lock->store, call, lock->key, lock->tenure, lease,
                         lock->options.keep_record);
         call->deadline_us = deadline_us;
@@ -63,7 +64,7 @@ static int release_send(dynalock_lock *lock, struct dlk_call *call, struct dlk_l
         if (code != DLK_CONDITION_FAILED) {
             return code;
         }
-        code = dlk_lock_seen(lock, call, &seen);
+        code = dlk_lock_seen(lock, call, &seen, &unreadable);
         /* A renewal whose answer was lost has made it a later version: once more, at that one. */
         bool again = code == 0 && round == 0 && release_find(seen, lock->tenure, lease);
         *removed = seen != NULL && dlk_record_of(seen, lock->tenure) && release_is_tombstone(seen);
@@ -140,12 +141,13 @@ int dynalock_lock_release(dynalock_lock *lock, dynalock_error *error)
     /* From here on this tenure never counts as held again: the delete may arrive late, whatever
      * comes back. */
     lock->state = DYNALOCK_LOCK_RELEASING;
-    int64_t valid_until_us = code == 0 ? lock->valid_until_us : 0;
+    lock->was_lost = lock->was_lost || code == 1;
+    int64_t valid_until_us = lock->valid_until_us;
     dlk_lock_disarm(lock);
     dlk_lock_await_renewal(lock, dlk_lock_now(lock) + lock->store->attempt_timeout_ms * 1000);
     struct dlk_lease lease = lock->lease;
     (void)pthread_mutex_unlock(&lock->store->mutex);
-    code = release_run(lock, code == 1, lease, valid_until_us, error);
+    code = release_run(lock, lock->was_lost, lease, valid_until_us, error);
     dlk_lock_leave(lock);
     return code;
 }
@@ -153,6 +155,7 @@ int dynalock_lock_release(dynalock_lock *lock, dynalock_error *error)
 /* ---- By the keeper: cleaning up ---- */
 
 static void cleanup_read(struct dlk_cleanup *cleanup);
+static void cleanup_remove(struct dlk_cleanup *cleanup);
 
 struct dlk_cleanup *dlk_cleanup_new(dynalock_lock *lock)
 {
@@ -233,8 +236,18 @@ static void cleanup_removed(struct dlk_call *call)
 {
     struct dlk_cleanup *cleanup = call->context;
     bool removed = call->code == 0;
-    bool not_there = call->code == DLK_CONDITION_FAILED && !call->unanswered;
+    bool refused = call->code == DLK_CONDITION_FAILED;
+    bool not_there = refused && !call->unanswered;
     cleanup->known.version = 0;
+    if (refused && !dlk_call_shows_record(call)) {
+        cleanup_read(cleanup);
+        return;
+    }
+    /* A renewal whose answer was lost has made it a later version. */
+    if (refused && release_find(call->service.item, cleanup->tenure, &cleanup->known)) {
+        cleanup_remove(cleanup);
+        return;
+    }
     /* With one try's outcome open, what was removed is what it made; with more, another may come
      * yet. */
     if ((removed && cleanup->unsure <= 1) || (not_there && cleanup->unsure == 0)) {
@@ -271,6 +284,8 @@ static void cleanup_looked(struct dlk_call *call)
     dynalock_kv_free(seen);
     if (found) {
         cleanup_remove(cleanup);
+    } else if (code == 0 && cleanup->unsure == 0) {
+        cleanup_done(cleanup);
     } else {
         cleanup_later(cleanup);
     }
@@ -292,9 +307,12 @@ static void cleanup_answered(struct dlk_call *call)
     cleanup->unsure += call->write && call->unanswered ? 1 : 0;
     if (won) {
         cleanup->known = cleanup->asked;
+        cleanup->unsure++;
     }
     if (won || ours) {
         cleanup_remove(cleanup);
+    } else if (call->code == DLK_CONDITION_FAILED && !dlk_call_shows_record(call)) {
+        cleanup_read(cleanup); /* delivered twice, it may have been refused for its own record */
     } else if (cleanup->unsure == 0) {
         cleanup_done(cleanup);
     } else {

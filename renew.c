@@ -50,6 +50,7 @@ static void renew_compose(dynalock_lock *lock, struct dlk_call *call, struct dlk
  * renew_granted. */
 static void renew_own(dynalock_lock *lock, const struct dlk_lease *lease)
 {
+    lock->open = false;
     lock->lease.version = lease->version;
     lock->lease.expires = lease->expires;
     memcpy(lock->lease.nonce, lease->nonce, sizeof lock->lease.nonce);
@@ -97,9 +98,9 @@ static void renew_failed(dynalock_lock *lock, int code, const char *message)
 /* With the mutex held: the condition failed, and this is the record (NULL: none). True: an earlier
  * renewal of ours has happened, whose answer was lost. It extends nothing; the next one does, at
  * once. */
-static bool renew_settle(dynalock_lock *lock, const dynalock_kv *seen)
+static bool renew_settle(dynalock_lock *lock, const dynalock_kv *seen, bool unreadable)
 {
-    if (seen != NULL && dlk_record_of(seen, lock->tenure) &&
+    if (seen != NULL && lock->open && dlk_record_of(seen, lock->tenure) &&
         seen->version == lock->lease.version + 1) {
         struct dlk_lease happened = {.version = seen->version, .expires = seen->expires};
         (void)snprintf(happened.nonce, sizeof happened.nonce, "%s", seen->nonce);
@@ -112,9 +113,10 @@ static bool renew_settle(dynalock_lock *lock, const dynalock_kv *seen)
     }
     bool own =
         seen != NULL && dlk_record_of(seen, lock->tenure); /* it has expired, by its own time */
-    dlk_lock_lose(lock, seen == NULL ? DYNALOCK_CAUSE_GONE
-                        : own        ? DYNALOCK_CAUSE_EXPIRED
-                                     : DYNALOCK_CAUSE_TAKEN_OVER);
+    bool gone = seen == NULL && !unreadable;
+    dlk_lock_lose(lock, gone  ? DYNALOCK_CAUSE_GONE
+                        : own ? DYNALOCK_CAUSE_EXPIRED
+                              : DYNALOCK_CAUSE_TAKEN_OVER);
     return false;
 }
 
@@ -128,13 +130,14 @@ static void renew_end(dynalock_lock *lock)
 }
 
 static void renew_finish(dynalock_lock *lock, const struct dlk_call *call, bool settled,
-                         const dynalock_kv *seen)
+                         const dynalock_kv *seen, bool unreadable)
 {
     int code = call->code;
     int event = 0;
     (void)pthread_mutex_lock(&lock->store->mutex);
+    lock->open = lock->open || (call->write && call->unanswered);
     if (settled) {
-        event = renew_settle(lock, seen) ? DYNALOCK_EVENT_ADOPTED : 0;
+        event = renew_settle(lock, seen, unreadable) ? DYNALOCK_EVENT_ADOPTED : 0;
     } else if (code == 0) {
         renew_granted(lock, &lock->renewal_lease, call);
         event = DYNALOCK_EVENT_RENEWED;
@@ -161,7 +164,7 @@ static void renew_read(struct dlk_call *call)
     bool settled =
         call->code == 0 ||
         call->code == DYNALOCK_ERR_TYPE; /* what is no record of dynalock's is another's */
-    renew_finish(lock, call, settled, seen);
+    renew_finish(lock, call, settled, seen, call->code == DYNALOCK_ERR_TYPE);
     dynalock_kv_free(seen);
 }
 
@@ -169,12 +172,15 @@ static void renew_answered(struct dlk_call *call)
 {
     dynalock_lock *lock = call->context;
     if (call->code != DLK_CONDITION_FAILED) {
-        renew_finish(lock, call, false, NULL);
+        renew_finish(lock, call, false, NULL, false);
     } else if (dlk_call_shows_record(call)) {
-        renew_finish(lock, call, true, call->service.item);
+        renew_finish(lock, call, true, call->service.item, call->service.item_unreadable);
     } else {
         int64_t deadline_us = call->deadline_us;
         int64_t attempt_timeout_ms = call->attempt_timeout_ms;
+        (void)pthread_mutex_lock(&lock->store->mutex);
+        lock->open = lock->open || call->unanswered; /* which the read forgets */
+        (void)pthread_mutex_unlock(&lock->store->mutex);
         dlk_request_get(lock->store, call, lock->key, true, false);
         call->deadline_us = deadline_us;
         call->attempt_timeout_ms = attempt_timeout_ms;
@@ -209,10 +215,11 @@ void dlk_renewal_fire(struct dlk_timer *timer)
 
 /* ---- By the caller ---- */
 
-int dlk_lock_seen(dynalock_lock *lock, struct dlk_call *call, dynalock_kv **seen)
+int dlk_lock_seen(dynalock_lock *lock, struct dlk_call *call, dynalock_kv **seen, bool *unreadable)
 {
     if (dlk_call_shows_record(call)) {
         *seen = call->service.item;
+        *unreadable = call->service.item_unreadable;
         call->service.item = NULL;
         return 0;
     }
@@ -225,7 +232,8 @@ int dlk_lock_seen(dynalock_lock *lock, struct dlk_call *call, dynalock_kv **seen
         code = dlk_json_item(call->exchange.answer.data, call->exchange.answer.length, seen,
                              &call->error);
     }
-    return code == DYNALOCK_ERR_TYPE ? 0 : code; /* what is no record of dynalock's is another's */
+    *unreadable = code == DYNALOCK_ERR_TYPE;
+    return *unreadable ? 0 : code; /* what is no record of dynalock's is another's */
 }
 
 /* With the mutex held. */
@@ -269,16 +277,19 @@ static int renew_once(dynalock_lock *lock, struct dlk_call *call, bool *again,
     (void)pthread_mutex_unlock(&lock->store->mutex);
     int code = dlk_call_complete(call);
     bool refused = code == DLK_CONDITION_FAILED;
+    bool open = call->unanswered;
+    bool unreadable = false;
     if (refused) {
-        code = dlk_lock_seen(lock, call, &seen);
+        code = dlk_lock_seen(lock, call, &seen, &unreadable);
     }
     (void)pthread_mutex_lock(&lock->store->mutex);
+    lock->open = lock->open || open;
     if (code != 0) {
         renew_failed(lock, code, call->error.message);
         return dlk_call_fail(call, code, error);
     }
     if (refused) {
-        *again = renew_settle(lock, seen);
+        *again = renew_settle(lock, seen, unreadable);
         dynalock_kv_free(seen);
     } else {
         renew_granted(lock, &lease, call);
@@ -295,6 +306,11 @@ int dynalock_lock_renew(dynalock_lock *lock, int64_t ttl_ms, dynalock_error *err
     }
     dlk_lock_await_renewal(lock, lock->valid_until_us);
     code = renew_check(lock, ttl_ms, error);
+    if (code == 0 && lock->renewing) { /* the keeper's is still under way: the wait was cut short */
+        code = lock->store->closing
+                   ? dlk_fail(error, DYNALOCK_ERR_CLOSED, "the store is being closed")
+                   : dlk_fail(error, DYNALOCK_ERR_BUSY, "a renewal is under way");
+    }
     if (code == 0) {
         bool again = true;
         lock->renewing = true;

@@ -179,6 +179,18 @@ static void request_item(const dynalock_store *store, struct dlk_buffer *body, c
     dlk_buffer_text(body, "}");
 }
 
+/* The record expires as seen: in that second, for a stranger's may have a fraction, or lie beyond
+ * an int64. */
+static void request_expiry_condition(struct dlk_buffer *body, const dynalock_kv *over)
+{
+    if (!over->has_expires) {
+        dlk_buffer_text(body, " AND attribute_not_exists(expires)\"");
+        return;
+    }
+    dlk_buffer_text(body, over->expires > INT64_MIN ? " AND expires >= :x" : "");
+    dlk_buffer_text(body, over->expires < INT64_MAX ? " AND expires < :y\"" : "\"");
+}
+
 void dlk_request_create(dynalock_store *store, struct dlk_call *call, const char *key,
                         const struct dlk_item *item, const dynalock_kv *over)
 {
@@ -192,13 +204,16 @@ void dlk_request_create(dynalock_store *store, struct dlk_call *call, const char
         return;
     }
     request_condition(body, over->nonce);
-    dlk_buffer_text(body, over->has_expires ? " AND expires = :x\""
-                                            : " AND attribute_not_exists(expires)\"");
+    request_expiry_condition(body, over);
     dlk_buffer_text(body, ",\"ExpressionAttributeValues\":{");
     request_condition_values(body, over->version, over->nonce);
-    if (over->has_expires) {
+    if (over->has_expires && over->expires > INT64_MIN) {
         request_comma(body);
         request_n(body, ":x", over->expires);
+    }
+    if (over->has_expires && over->expires < INT64_MAX) {
+        request_comma(body);
+        request_n(body, ":y", over->expires + 1);
     }
     request_end_conditional(body);
 }

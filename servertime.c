@@ -8,9 +8,10 @@
 
 #define ST_SECOND INT64_C(1000000)
 #define ST_SLACK (50 * INT64_C(1000)) /* servers cache the text of Date */
-#define ST_FRESH (300 * ST_SECOND)    /* older samples say nothing */
+#define ST_FRESH (300 * ST_SECOND)    /* older samples decide nothing */
 #define ST_HOST_AGREES (2 * ST_SECOND)
 #define ST_AGREEING 2
+#define ST_RELEASED ((DLK_TOMBSTONE + 1) * ST_SECOND)
 
 /* 500 ppm: more than any clock that is not broken drifts. */
 static int64_t st_drift(int64_t age_us)
@@ -73,10 +74,11 @@ enum dlk_sample_result dlk_servertime_add(struct dlk_servertime *st, int64_t sen
     int64_t low = date_s * ST_SECOND - received_us - ST_SLACK;
     int64_t high = (date_s + 1) * ST_SECOND - sent_us + ST_SLACK;
     enum dlk_sample_result result = DLK_SAMPLE_AGREES;
-    if (st->any && received_us - st->newest_us <= ST_FRESH) {
-        result = st_merge(st, received_us, &low, &high);
-    } else {
+    if (!st->any || received_us - st->newest_us > ST_FRESH) {
         st->agreeing = 0;
+    }
+    if (st->any) {
+        result = st_merge(st, received_us, &low, &high);
     }
     st->any = true;
     st->low_us = low;
@@ -95,8 +97,8 @@ void dlk_servertime_now(const struct dlk_servertime *st, int64_t boot_us, int64_
     *now = (struct dlk_now){0};
     now->boot_us = boot_us;
     now->known = st->any && boot_us - st->newest_us <= ST_FRESH;
-    if (!now->known) {
-        now->lower_us = real_us - ST_HOST_AGREES;
+    if (!st->any) { /* nothing has expired, as far as we know, but what was released */
+        now->lower_us = ST_RELEASED;
         now->upper_us = now->lease_us = real_us + ST_HOST_AGREES;
         now->real_us = real_us;
         return;
@@ -108,7 +110,7 @@ void dlk_servertime_now(const struct dlk_servertime *st, int64_t boot_us, int64_
     now->real_us = st_min(st_max(real_us, now->lower_us), now->upper_us);
     bool host_agrees =
         real_us >= now->lower_us - ST_HOST_AGREES && real_us <= now->upper_us + ST_HOST_AGREES;
-    now->trusted = host_agrees && st->agreeing >= ST_AGREEING;
+    now->trusted = now->known && host_agrees && st->agreeing >= ST_AGREEING;
     /* If Date is wrong and late, a lease counted from it would look expired to everyone else. */
     now->lease_us = host_agrees ? now->upper_us : st_max(now->upper_us, real_us);
 }

@@ -90,6 +90,21 @@ static int table_verify(struct dlk_call *call, dynalock_table_report *report, dy
     return table_read_ttl(call, report, error);
 }
 
+/* False: the store is being closed. */
+static bool table_pause(const dynalock_store *store)
+{
+    int64_t until_us = store->clock.boot_us(store->clock.context) + TABLE_POLL_MS * 1000;
+    for (;;) {
+        int64_t left_us = until_us - store->clock.boot_us(store->clock.context);
+        if (left_us <= 0) {
+            return true;
+        }
+        if (dlk_wait_readable(&store->closed.read_fd, 1, left_us / 1000 + 1) == 0) {
+            return false;
+        }
+    }
+}
+
 static int table_wait_active(struct dlk_call *call, int64_t until_us, dynalock_error *error)
 {
     dynalock_store *store = call->store;
@@ -108,7 +123,7 @@ static int table_wait_active(struct dlk_call *call, int64_t until_us, dynalock_e
                             "the table is not active yet: its status is %s",
                             state.status[0] != '\0' ? state.status : "not known");
         }
-        if (dlk_wait_readable(&store->closed.read_fd, 1, TABLE_POLL_MS) == 0) {
+        if (!table_pause(store)) {
             return dlk_fail(error, DYNALOCK_ERR_CLOSED, "the store is being closed");
         }
     }

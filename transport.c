@@ -28,6 +28,8 @@ struct dlk_lane {
     struct curl_slist *headers;
     struct dlk_exchange *exchange;
     struct dlk_lane *next, *previous;
+    unsigned requests; /* sent for this exchange */
+    size_t read;       /* of its body */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -66,6 +68,49 @@ void dlk_exchange_free(struct dlk_exchange *exchange)
 }
 
 /* ---- Callbacks of libcurl ---- */
+
+#if LIBCURL_VERSION_NUM >= 0x075000 && !defined(DLK_TRANSPORT_OLD_CURL)
+#define TRANSPORT_COUNTS_REQUESTS 1
+
+/* libcurl is about to send the request; on a connection that turns out to be dead, not for the
+ * first time. */
+static int transport_on_request(void *context, char *own_address, char *address, int own_port,
+                                int port)
+{
+    struct dlk_lane *lane = context;
+    (void)own_address;
+    (void)address;
+    (void)own_port;
+    (void)port;
+    lane->exchange->resent = lane->requests > 0;
+    lane->requests++;
+    return CURL_PREREQFUNC_OK;
+}
+#else
+#define TRANSPORT_COUNTS_REQUESTS 0
+
+/* libcurl before 7.80 tells of a second sending only by reading the body a second time. */
+static size_t transport_on_read(char *to, size_t size, size_t count, void *context)
+{
+    struct dlk_lane *lane = context;
+    size_t left = lane->exchange->body_length - lane->read;
+    size_t length = size * count < left ? size * count : left;
+    memcpy(to, lane->exchange->body + lane->read, length);
+    lane->read += length;
+    return length;
+}
+
+static int transport_on_seek(void *context, curl_off_t offset, int origin)
+{
+    struct dlk_lane *lane = context;
+    if (origin != SEEK_SET || offset != 0) {
+        return CURL_SEEKFUNC_FAIL;
+    }
+    lane->exchange->resent = true;
+    lane->read = 0;
+    return CURL_SEEKFUNC_OK;
+}
+#endif
 
 static size_t transport_on_body(char *bytes, size_t size, size_t count, void *context)
 {
@@ -245,6 +290,15 @@ static bool transport_set_callbacks(struct dlk_lane *lane)
            curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, transport_on_body) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, transport_on_header) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_PRIVATE, (char *)lane) == CURLE_OK &&
+#if TRANSPORT_COUNTS_REQUESTS
+           curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, transport_on_request) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_PREREQDATA, lane) == CURLE_OK &&
+#else
+           curl_easy_setopt(easy, CURLOPT_READFUNCTION, transport_on_read) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_READDATA, lane) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, transport_on_seek) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_SEEKDATA, lane) == CURLE_OK &&
+#endif
            curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, lane->error) == CURLE_OK;
 }
 
@@ -341,7 +395,7 @@ static void exchange_unsent(const struct dlk_transport *transport, struct dlk_ex
     transport_forget_headers(exchange);
     exchange->lane = NULL;
     exchange->status = 0;
-    exchange->may_have_arrived = exchange->connected = false;
+    exchange->may_have_arrived = exchange->connected = exchange->resent = false;
     exchange->sent_us = exchange->received_us = transport_now(transport);
     exchange_failed(exchange, DYNALOCK_ERR_MEMORY, "no memory for a connection");
 }
@@ -369,15 +423,18 @@ static bool lane_prepare(struct dlk_lane *lane, struct dlk_exchange *exchange)
     dlk_buffer_clear(&exchange->answer);
     transport_forget_headers(exchange);
     exchange->status = 0;
-    exchange->connected = false;
-    exchange->may_have_arrived = false;
+    exchange->connected = exchange->may_have_arrived = exchange->resent = false;
+    lane->requests = 0;
+    lane->read = 0;
     exchange->message[0] = '\0';
     lane->error[0] = '\0';
     lane->exchange = exchange;
     exchange->lane = lane;
     exchange->sent_us = transport_now(lane->transport);
     return lane_set_headers(lane, exchange) &&
+#if TRANSPORT_COUNTS_REQUESTS
            curl_easy_setopt(easy, CURLOPT_POSTFIELDS, exchange->body) == CURLE_OK &&
+#endif
            curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)exchange->body_length) ==
                CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
@@ -438,8 +495,9 @@ static void lane_finish(struct dlk_lane *lane, CURLcode code)
     }
     if (code != CURLE_OK) {
         exchange->may_have_arrived = !transport_surely_unsent(lane->easy);
+        const char *words = lane->error[0] != '\0' ? lane->error : curl_easy_strerror(code);
         exchange_failed(exchange, exchange->result,
-                        lane->error[0] != '\0' ? lane->error : curl_easy_strerror(code));
+                        exchange->answer.too_large ? "the answer is larger than 16 MB" : words);
         exchange->status = 0;
     }
     lane->exchange = NULL;
@@ -585,8 +643,9 @@ static void lanes_abandon(struct dlk_lane *lane)
 {
     while (lane != NULL) {
         struct dlk_lane *next = lane->next;
-        free(
-            lane); /* its handles hold the parent's connections: libcurl would say goodbye on them */
+        /* Its handles hold the parent's connections: libcurl would say goodbye on them. */
+        curl_slist_free_all(lane->headers);
+        free(lane);
         lane = next;
     }
 }
