@@ -114,7 +114,7 @@ EXAMPLE_PROGRAMS := $(EXAMPLES:%=build/release/examples/%)
 examples: $(EXAMPLE_PROGRAMS)
 
 .SECONDEXPANSION:
-$(EXAMPLE_PROGRAMS): build/release/examples/%: $$(wildcard examples/$$*.c examples/$$*/*.c) dynalock.h \
+$(EXAMPLE_PROGRAMS): build/release/examples/%: $$(wildcard examples/$$*.c examples/$$*/*.[ch]) dynalock.h \
 		build/release/$(SHARED) build/release/flags
 	$(CC) $(CPPFLAGS) -std=gnu11 $(BASE_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) \
 		-Lbuild/release -ldynalock -Wl,-rpath,'$$ORIGIN/..' $(DEPS_LIBS)

@@ -441,7 +441,6 @@ static void lock_release_later(dynalock_lock *lock)
     struct dlk_cleanup *cleanup = due ? dlk_cleanup_new(lock) : NULL;
     if (cleanup != NULL) {
         cleanup->known = lock->lease;
-        cleanup->unsure = lock->renewing || lock->open ? 1 : 0;
         dlk_cleanup_start(cleanup);
     }
 }

@@ -104,7 +104,7 @@ struct dlk_cleanup {
     bool keep_record;
     struct dlk_lease known; /* the record that is to be removed; version 0: none known */
     struct dlk_lease asked; /* of the try that is under way in call */
-    unsigned unsure;        /* tries whose outcome is open */
+    unsigned unsure;        /* tries whose outcome is open, the known one not among them */
     int64_t until_us; /* boot clock: after that, what a late try may make has expired already */
     unsigned rounds;
 };

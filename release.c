@@ -232,25 +232,27 @@ static void cleanup_later(struct dlk_cleanup *cleanup)
     (void)pthread_mutex_unlock(&store->mutex);
 }
 
+/* What the record shows of this tenure becomes known, and one open outcome less. */
+static bool cleanup_find(struct dlk_cleanup *cleanup, const dynalock_kv *seen)
+{
+    bool found = release_find(seen, cleanup->tenure, &cleanup->known);
+    if (found && cleanup->unsure > 0) {
+        cleanup->unsure--;
+    }
+    return found;
+}
+
 static void cleanup_removed(struct dlk_call *call)
 {
     struct dlk_cleanup *cleanup = call->context;
-    bool removed = call->code == 0;
     bool refused = call->code == DLK_CONDITION_FAILED;
-    bool not_there = refused && !call->unanswered;
+    bool settled = call->code == 0 || (refused && !call->unanswered);
     cleanup->known.version = 0;
     if (refused && !dlk_call_shows_record(call)) {
         cleanup_read(cleanup);
-        return;
-    }
-    /* A renewal whose answer was lost has made it a later version. */
-    if (refused && release_find(call->service.item, cleanup->tenure, &cleanup->known)) {
-        cleanup_remove(cleanup);
-        return;
-    }
-    /* With one try's outcome open, what was removed is what it made; with more, another may come
-     * yet. */
-    if ((removed && cleanup->unsure <= 1) || (not_there && cleanup->unsure == 0)) {
+    } else if (refused && cleanup_find(cleanup, call->service.item)) {
+        cleanup_remove(cleanup); /* a renewal whose answer was lost has made it a later version */
+    } else if (settled && cleanup->unsure == 0) {
         cleanup_done(cleanup);
     } else {
         cleanup_later(cleanup);
@@ -280,7 +282,7 @@ static void cleanup_looked(struct dlk_call *call)
     if (code == 0) {
         code = dlk_json_item(call->exchange.answer.data, call->exchange.answer.length, &seen, NULL);
     }
-    bool found = code == 0 && release_find(seen, cleanup->tenure, &cleanup->known);
+    bool found = code == 0 && cleanup_find(cleanup, seen);
     dynalock_kv_free(seen);
     if (found) {
         cleanup_remove(cleanup);
@@ -302,14 +304,11 @@ static void cleanup_answered(struct dlk_call *call)
 {
     struct dlk_cleanup *cleanup = call->context;
     bool won = call->write && call->code == 0;
-    bool ours = call->service.item != NULL &&
-                release_find(call->service.item, cleanup->tenure, &cleanup->known);
     cleanup->unsure += call->write && call->unanswered ? 1 : 0;
     if (won) {
         cleanup->known = cleanup->asked;
-        cleanup->unsure++;
     }
-    if (won || ours) {
+    if (won || cleanup_find(cleanup, call->service.item)) {
         cleanup_remove(cleanup);
     } else if (call->code == DLK_CONDITION_FAILED && !dlk_call_shows_record(call)) {
         cleanup_read(cleanup); /* delivered twice, it may have been refused for its own record */

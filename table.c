@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define TABLE_WAIT_MS 60000
-#define TABLE_POLL_MS 500
+#define TABLE_POLL_US (INT64_C(500) * 1000)
 
 static int table_describe(struct dlk_call *call, struct dlk_table_state *state,
                           dynalock_error *error)
@@ -93,7 +93,7 @@ static int table_verify(struct dlk_call *call, dynalock_table_report *report, dy
 /* False: the store is being closed. */
 static bool table_pause(const dynalock_store *store)
 {
-    int64_t until_us = store->clock.boot_us(store->clock.context) + TABLE_POLL_MS * 1000;
+    int64_t until_us = store->clock.boot_us(store->clock.context) + TABLE_POLL_US;
     for (;;) {
         int64_t left_us = until_us - store->clock.boot_us(store->clock.context);
         if (left_us <= 0) {

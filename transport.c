@@ -74,6 +74,7 @@ void dlk_exchange_free(struct dlk_exchange *exchange)
 
 /* libcurl is about to send the request; on a connection that turns out to be dead, not for the
  * first time. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): libcurl's prototype */
 static int transport_on_request(void *context, char *own_address, char *address, int own_port,
                                 int port)
 {

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// servers: local dynalite
+//
+// Every example does what it says, and every program in README.md compiles without a warning and runs.
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { after, before, describe, test } from 'node:test';
+import { connectRig } from './rig/client.mjs';
+import { KEY_ID, SECRET } from './rig/proxy.mjs';
+
+const ROOT = resolve(import.meta.dirname, '..');
+const BUILT = join(ROOT, 'build/release');
+const SERVER = process.env.DYNALOCK_TEST_SERVER;
+const TABLE = `examples-${process.pid}`;
+const WARNINGS = ['-Wall', '-Wextra', '-Wshadow', '-Wconversion', '-Wpedantic', '-Werror'];
+const children = new Set();
+let control;
+let proxy;
+let environment;
+let folder;
+
+before(async () => {
+  control = await connectRig(Number(process.env.DYNALOCK_TEST_RIG));
+  proxy = await control.ask({ cmd: 'proxy', server: SERVER });
+  await control.ask({ cmd: 'table', server: SERVER, name: TABLE });
+  folder = mkdtempSync(join(tmpdir(), 'dynalock-examples-'));
+  environment = {
+    ...process.env,
+    AWS_REGION: 'us-east-1',
+    AWS_ENDPOINT_URL_DYNAMODB: `http://127.0.0.1:${proxy.port}`,
+    AWS_ACCESS_KEY_ID: KEY_ID,
+    AWS_SECRET_ACCESS_KEY: SECRET,
+  };
+});
+
+after(() => {
+  for (const child of children) child.kill('SIGKILL');
+  control?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+// Starts a program. → { child, lines, errors, ended: its status or signal, until(pattern): the line that matches }
+function start(program, ...args) {
+  const child = spawn(program, args, { cwd: ROOT, env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
+  const run = { child, lines: [], errors: '', waiting: [] };
+  children.add(child);
+  createInterface({ input: child.stdout }).on('line', line => {
+    run.lines.push(line);
+    run.waiting = run.waiting.filter(({ pattern, done }) => !pattern.test(line) || done(line));
+  });
+  child.stderr.setEncoding('utf8').on('data', text => { run.errors += text; });
+  run.ended = once(child, 'close').then(([status, signal]) => {
+    children.delete(child);
+    for (const { pattern, fail } of run.waiting) fail(new Error(`no ${pattern}: ${run.lines.join('\n')}${run.errors}`));
+    return status ?? signal;
+  });
+  run.until = pattern => new Promise((done, fail) => {
+    const line = run.lines.find(one => pattern.test(one));
+    if (line !== undefined) done(line);
+    else run.waiting.push({ pattern, done, fail });
+  });
+  return run;
+}
+
+const example = (name, ...args) => start(join(BUILT, 'examples', name), ...args);
+const tokenOf = line => BigInt(/token (\d+)/.exec(line)[1]);
+
+// Ends by status 0; → its lines.
+async function complete(run) {
+  assert.equal(await run.ended, 0, run.lines.join('\n') + run.errors);
+  return run.lines;
+}
+
+describe('examples', { concurrency: true }, () => {
+  test('all examples have a test here', () => {
+    const names = readdirSync(join(ROOT, 'examples')).map(name => basename(name, '.c'));
+    assert.deepEqual(names.sort(), ['competing-consumers', 'first-steps', 'lock']);
+  });
+
+  test('first-steps writes, reads, refuses to create twice, lists and deletes', async () => {
+    const lines = await complete(example('first-steps', TABLE));
+    assert.deepEqual(lines.map(line => line.replace(/version \d+/, 'version N')), [
+      'greeting/en = "good morning", version N',
+      'create greeting/fr: exists',
+      'greeting/en = "good morning", version N',
+      'greeting/fr = "bonjour tout le monde", version N',
+      'get greeting/fr: not found',
+    ]);
+  });
+
+  test('first-steps says what is wrong where it is refused', async () => {
+    const run = start('env', 'AWS_SECRET_ACCESS_KEY=wrong', join(BUILT, 'examples/first-steps'), TABLE);
+    assert.equal(await run.ended, 1);
+    assert.match(run.errors, /not authorised|InvalidSignature|signature/i);
+    assert.doesNotMatch(run.errors, /wrong|Signature=/);
+  });
+
+  test('lock: the second waits for the first, which lets go on SIGTERM', async () => {
+    const first = example('lock', 'lock-terminated', TABLE);
+    const earlier = tokenOf(await first.until(/^locked/));
+    const second = example('lock', 'lock-terminated', TABLE);
+    await second.until(/^waiting/);
+    first.child.kill('SIGTERM');
+    assert.deepEqual((await complete(first)).slice(-1), ['released']);
+    assert.ok(tokenOf(await second.until(/^locked/)) > earlier);
+    second.child.kill('SIGINT');
+    assert.deepEqual((await complete(second)).slice(-1), ['released']);
+  });
+
+  test('lock: one that waits ends on SIGTERM, and the holder goes on', async () => {
+    const first = example('lock', 'lock-cancelled', TABLE);
+    await first.until(/^locked/);
+    const second = example('lock', 'lock-cancelled', TABLE);
+    await second.until(/^waiting/);
+    second.child.kill('SIGTERM');
+    assert.deepEqual(await complete(second), ['waiting for lock-cancelled', 'stopped while waiting']);
+    first.child.kill('SIGTERM');
+    assert.deepEqual((await complete(first)).slice(-1), ['released']);
+  });
+
+  test('lock: the second takes over what a killed holder has left', async () => {
+    const first = example('lock', 'lock-killed', TABLE);
+    const earlier = tokenOf(await first.until(/^locked/));
+    const second = example('lock', 'lock-killed', TABLE);
+    await second.until(/^waiting/);
+    first.child.kill('SIGKILL');
+    assert.equal(await first.ended, 'SIGKILL');
+    assert.ok(tokenOf(await second.until(/^locked/)) > earlier);
+    second.child.kill('SIGTERM');
+    await complete(second);
+  });
+
+  test('competing-consumers: a process is killed, its work is taken over, and never are two at one job', async () => {
+    const lines = await complete(example('competing-consumers', TABLE));
+    assert.match(lines.at(-1), /^CHECKED/);
+    assert.ok(lines.some(line => /is killed \(SIGKILL\)/.test(line)));
+    assert.ok(lines.some(line => /its holder's lease has expired/.test(line)));
+  });
+
+  // It starts a server of its own, so once is enough.
+  if (SERVER === 'dynalite') test('the demo, interrupted, ends at once with a failure and leaves nothing running', async () => {
+    const demo = spawn('tools/demo', { cwd: ROOT, detached: true, stdio: ['ignore', 'pipe', 'inherit'] });
+    children.add(demo);
+    const closed = once(demo, 'close');
+    for await (const line of createInterface({ input: demo.stdout })) {
+      if (/locked/.test(line)) break;
+    }
+    demo.stdout.resume();
+    process.kill(-demo.pid, 'SIGINT'); // as a terminal does
+    const [status] = await closed; // all of them, dynalite too, have closed the pipe
+    children.delete(demo);
+    assert.equal(status, 1);
+    assert.throws(() => process.kill(-demo.pid, 0), { code: 'ESRCH' });
+  });
+});
+
+describe('README.md', () => {
+  const text = readFileSync(join(ROOT, 'README.md'), 'utf8');
+  const programs = [...text.matchAll(/^```c\n(.*?)^```$/gms)].map(match => match[1]);
+  const build = (source, name) => {
+    const file = join(folder, `${name}.c`);
+    writeFileSync(file, source);
+    const libraries = ['-I.', '-Lbuild/release', '-ldynalock', `-Wl,-rpath,${BUILT}`];
+    const argv = ['-std=c11', ...WARNINGS, file, '-o', join(folder, name), ...libraries];
+    execFileSync(process.env.CC || 'cc', argv, { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'] });
+    return join(folder, name);
+  };
+
+  test('every C block is a whole program, and compiles without a warning', () => {
+    assert.ok(programs.length >= 2);
+    programs.forEach((source, index) => {
+      assert.match(source, /int main\(/);
+      build(source, `program${index}`);
+    });
+  });
+
+  test('the first program prints what it has written', async () => {
+    const lines = await complete(start(build(programs[0], 'first')));
+    assert.deepEqual(lines, ['colour = green']);
+  });
+
+  test('the second program does its work under the lock', async () => {
+    const lines = await complete(start(build(programs[1], 'second')));
+    assert.match(lines[0], /^working, token \d+$/);
+    assert.deepEqual(lines.slice(1), ['done']);
+  });
+
+  test('it is shorter than 300 lines, and the files it names exist', () => {
+    assert.ok(text.split('\n').length < 300);
+    for (const [, file] of text.matchAll(/\]\(([^)#:]+)\)/g)) readFileSync(join(ROOT, file));
+  });
+});
+
+test('the server had no objection to any request of the examples', async () => {
+  const { violations } = await control.ask({ cmd: 'counts', proxy: proxy.proxy });
+  assert.deepEqual(violations, []);
+});
