@@ -13,6 +13,11 @@
 
 #define ACQUIRE_ROUNDS 6 /* requests of one try */
 #define ACQUIRE_ATTEMPT_MIN_MS 250
+#define ACQUIRE_LOOK_US \
+    (INT64_C(20) * 1000) /* at the stop descriptor, in the one wait that is no poll */
+#define ACQUIRE_EXPIRES_MAX (INT64_MAX / DLK_SECOND - 86400) /* later is never */
+#define ACQUIRE_IMPLAUSIBLE_US \
+    (5 * DLK_SECOND) /* that much later than its lease, no record should expire */
 #define ACQUIRE_SHORTEST_US (INT64_C(100) * 1000)
 #define ACQUIRE_WAIT_MAX_MS (INT64_C(100) * 365 * 86400 * 1000) /* longer is for ever */
 
@@ -164,7 +169,10 @@ static bool acquire_may_take(struct acquisition *a, const dynalock_kv *kv, int64
     if (kv->expires == DLK_TOMBSTONE) {
         return true; /* released: no clock is needed to tell */
     }
-    if (now.trusted && kv->expires < INT64_MAX / DLK_SECOND - 86400) {
+    if (kv->expires < DLK_TOMBSTONE) {
+        return now.trusted;
+    }
+    if (now.trusted && kv->expires < ACQUIRE_EXPIRES_MAX) {
         int64_t delay_ms = ours ? options->takeover_delay_ms : options->go_takeover_delay_ms;
         int64_t left_us = kv->expires * DLK_SECOND + delay_ms * 1000 - now.lower_us;
         if (left_us < 0) {
@@ -176,7 +184,8 @@ static bool acquire_may_take(struct acquisition *a, const dynalock_kv *kv, int64
      * holder with a wrong clock cannot leave one behind for hours. Go's has no lease to go by: only
      * where time cannot be trusted. */
     if (ours && kv->lease_ms < INT64_MAX / 2000) {
-        observe_us = kv->lease_ms * 1000 + dlk_lock_margin_us(a->lock, kv->lease_ms);
+        observe_us = kv->lease_ms * 1000 + dlk_lock_margin_us(a->lock, kv->lease_ms) +
+                     (now.trusted ? ACQUIRE_IMPLAUSIBLE_US : 0);
     } else if (!ours && !now.trusted) {
         observe_us = options->go_lease_ms * 1000;
     }
@@ -425,7 +434,7 @@ static int acquire_loop(struct acquisition *a, int stop_fd, int64_t wait_ms)
 }
 
 /* With the mutex held: a new tenure. */
-static int acquire_start(dynalock_lock *lock, dynalock_error *error)
+static int acquire_start(dynalock_lock *lock, int stop_fd, dynalock_error *error)
 {
     dlk_lock_judge(lock);
     if (lock->state == DYNALOCK_LOCK_HELD) {
@@ -435,7 +444,14 @@ static int acquire_start(dynalock_lock *lock, dynalock_error *error)
     if (dlk_tenure_new(tenure) != 0) {
         return dlk_fail(error, DYNALOCK_ERR_SYSTEM, "no random bytes could be had");
     }
-    dlk_lock_await_renewal(lock, dlk_lock_now(lock) + lock->store->attempt_timeout_ms * 1000);
+    int64_t until_us = dlk_lock_now(lock) + lock->store->attempt_timeout_ms * 1000;
+    while (lock->renewing && !lock->store->closing && dlk_lock_now(lock) < until_us &&
+           dlk_wait_readable(&stop_fd, 1, 0) < 0) {
+        dlk_lock_await_renewal(lock, dlk_lock_now(lock) + ACQUIRE_LOOK_US);
+    }
+    if (dlk_wait_readable(&stop_fd, 1, 0) == 0) {
+        return dlk_fail(error, DYNALOCK_ERR_CANCELLED, "the stop descriptor is readable");
+    }
     if (lock->renewing) {
         return lock->store->closing
                    ? dlk_fail(error, DYNALOCK_ERR_CLOSED, "the store is being closed")
@@ -488,12 +504,10 @@ int dynalock_lock_acquire(dynalock_lock *lock, int stop_fd, int64_t wait_ms, dyn
     if (code != 0) {
         return code;
     }
-    code = acquire_start(lock, error);
+    code = acquire_start(lock, stop_fd, error);
     (void)pthread_mutex_unlock(&lock->store->mutex);
     if (code == 0) {
-        code = dlk_wait_readable(&stop_fd, 1, 0) == 0
-                   ? dlk_fail(error, DYNALOCK_ERR_CANCELLED, "the stop descriptor is readable")
-                   : dlk_keeper_start(lock->store, error);
+        code = dlk_keeper_start(lock->store, error);
         if (code == 0) {
             code = acquire_run(lock, stop_fd, wait_ms, error);
         }

@@ -286,7 +286,8 @@ static inline dynalock_value dynalock_json(const struct json_t *json)
  * Any attribute value in DynamoDB's own JSON, {"M":{"n":{"N":"38 digits"},"b":{"B":"base64"}}}: all
  * of S N B SS NS BS M L BOOL NULL, without loss. What DynamoDB would refuse is refused here, with
  * DYNALOCK_ERR_ARGUMENT: other types, an empty set or one with duplicates, a number of more than 38
- * digits or out of range, base64 that is not canonical, more than 32 levels.
+ * digits or out of range, base64 that is not canonical, a map member without a name (plain JSON's
+ * too), more than 32 levels.
  */
 static inline dynalock_value dynalock_attribute(const struct json_t *json)
 {

@@ -65,9 +65,12 @@ static int kv_fail(struct kv_operation *operation, int code, dynalock_error *err
 static int kv_conflict(struct kv_operation *operation, int code, const char *message,
                        dynalock_error *error)
 {
+    bool open = operation->open || operation->call.unanswered;
     (void)kv_fail(operation, code, error);
     if (error != NULL) {
         dlk_copy_text(error->message, sizeof error->message, message);
+        error->flags &= ~(unsigned)DYNALOCK_ERROR_OUTCOME_UNKNOWN;
+        error->flags |= open ? DYNALOCK_ERROR_OUTCOME_UNKNOWN : 0U;
     }
     return code;
 }

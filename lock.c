@@ -212,8 +212,10 @@ static void lock_on_jump(dynalock_store *store, int64_t sent_us, int64_t date_s)
 {
     (void)pthread_mutex_lock(&store->mutex);
     for (dynalock_lock *lock = store->locks; lock != NULL; lock = lock->next) {
-        int64_t end = sent_us + (lock->lease.expires - date_s - 1) * DLK_SECOND;
-        if (lock->state == DYNALOCK_LOCK_HELD && end < lock->valid_until_us) {
+        int64_t end = lock->state == DYNALOCK_LOCK_HELD
+                          ? sent_us + (lock->lease.expires - date_s - 1) * DLK_SECOND
+                          : INT64_MAX;
+        if (end < lock->valid_until_us) {
             lock->trouble = DYNALOCK_CAUSE_CLOCK;
             dlk_lock_set_end(lock, end);
             dlk_lock_judge(lock);
@@ -457,7 +459,8 @@ void dynalock_lock_free(dynalock_lock *lock)
     }
     (void)pthread_mutex_lock(&store->mutex);
     lock->freed = true;
-    while (lock->telling && !dlk_in_callback()) {
+    bool is_watch = store->running && pthread_equal(pthread_self(), store->watch_thread) != 0;
+    while (lock->telling && !is_watch) {
         (void)pthread_cond_wait(&store->changed, &store->mutex);
     }
     dlk_lock_judge(lock);

@@ -98,10 +98,12 @@ static void renew_failed(dynalock_lock *lock, int code, const char *message)
 /* With the mutex held: the condition failed, and this is the record (NULL: none). True: an earlier
  * renewal of ours has happened, whose answer was lost. It extends nothing; the next one does, at
  * once. */
-static bool renew_settle(dynalock_lock *lock, const dynalock_kv *seen, bool unreadable)
+static bool renew_settle(dynalock_lock *lock, const struct dlk_lease *asked,
+                         const dynalock_kv *seen, bool unreadable)
 {
-    if (seen != NULL && lock->open && dlk_record_of(seen, lock->tenure) &&
-        seen->version == lock->lease.version + 1) {
+    bool ours = seen != NULL && dlk_record_of(seen, lock->tenure);
+    bool this_one = ours && dlk_record_same(seen, asked->version, asked->nonce);
+    if (this_one || (ours && lock->open && seen->version == lock->lease.version + 1)) {
         struct dlk_lease happened = {.version = seen->version, .expires = seen->expires};
         (void)snprintf(happened.nonce, sizeof happened.nonce, "%s", seen->nonce);
         renew_own(lock, &happened);
@@ -114,9 +116,9 @@ static bool renew_settle(dynalock_lock *lock, const dynalock_kv *seen, bool unre
     bool own =
         seen != NULL && dlk_record_of(seen, lock->tenure); /* it has expired, by its own time */
     bool gone = seen == NULL && !unreadable;
-    dlk_lock_lose(lock, gone  ? DYNALOCK_CAUSE_GONE
-                        : own ? DYNALOCK_CAUSE_EXPIRED
-                              : DYNALOCK_CAUSE_TAKEN_OVER);
+    dlk_lock_lose(lock, gone   ? DYNALOCK_CAUSE_GONE
+                        : ours ? DYNALOCK_CAUSE_EXPIRED /* by its own time */
+                               : DYNALOCK_CAUSE_TAKEN_OVER);
     return false;
 }
 
@@ -137,7 +139,8 @@ static void renew_finish(dynalock_lock *lock, const struct dlk_call *call, bool 
     (void)pthread_mutex_lock(&lock->store->mutex);
     lock->open = lock->open || (call->write && call->unanswered);
     if (settled) {
-        event = renew_settle(lock, seen, unreadable) ? DYNALOCK_EVENT_ADOPTED : 0;
+        event =
+            renew_settle(lock, &lock->renewal_lease, seen, unreadable) ? DYNALOCK_EVENT_ADOPTED : 0;
     } else if (code == 0) {
         renew_granted(lock, &lock->renewal_lease, call);
         event = DYNALOCK_EVENT_RENEWED;
@@ -289,7 +292,7 @@ static int renew_once(dynalock_lock *lock, struct dlk_call *call, bool *again,
         return dlk_call_fail(call, code, error);
     }
     if (refused) {
-        *again = renew_settle(lock, seen, unreadable);
+        *again = renew_settle(lock, &lease, seen, unreadable);
         dynalock_kv_free(seen);
     } else {
         renew_granted(lock, &lease, call);

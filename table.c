@@ -135,7 +135,16 @@ static int table_enable_ttl(struct dlk_call *call, dynalock_table_report *report
     dlk_request_enable_ttl(call->store, call);
     int code = dlk_call_complete(call);
     if (code != 0) {
-        return table_judge_ttl_failure(call, code, report, error);
+        dynalock_error own;
+        code = table_judge_ttl_failure(call, code, report, &own);
+        if (code == DYNALOCK_ERR_REFUSED && table_read_ttl(call, report, NULL) == 0 &&
+            report->ttl != DYNALOCK_TTL_DISABLED) {
+            return 0; /* another was quicker */
+        }
+        if (code != 0 && error != NULL) {
+            *error = own;
+        }
+        return code;
     }
     table_warn(report, DYNALOCK_TTL_ENABLED, "");
     return 0;

@@ -17,6 +17,7 @@
     ((size_t)16 * 1024 * 1024) /* a page of 1 MB, each byte escaped, and some */
 #define TRANSPORT_MAX_IDLE 32
 #define TRANSPORT_CONNECTION_AGE 50L /* seconds: DynamoDB closes idle connections after about 60 */
+#define TRANSPORT_RESENT_MAX 4
 #define TRANSPORT_ADOPTED_SLICE_MS 20
 
 /* An easy handle, and, for threads that wait, the multi handle that drives it and keeps its
@@ -29,6 +30,7 @@ struct dlk_lane {
     struct dlk_exchange *exchange;
     struct dlk_lane *next, *previous;
     unsigned requests; /* sent for this exchange */
+    unsigned resent;   /* exchanges that libcurl sent again */
     size_t read;       /* of its body */
     char error[CURL_ERROR_SIZE];
 };
@@ -331,6 +333,12 @@ static struct dlk_lane *lane_new(struct dlk_transport *transport, bool with_mult
     return lane;
 }
 
+/* libcurl gives an easy handle five second sendings in its life, and fails the sixth. */
+static bool lane_is_worn(const struct dlk_lane *lane)
+{
+    return lane->resent >= TRANSPORT_RESENT_MAX;
+}
+
 static struct dlk_lane *lane_take(struct dlk_transport *transport)
 {
     (void)pthread_mutex_lock(&transport->mutex);
@@ -346,7 +354,7 @@ static struct dlk_lane *lane_take(struct dlk_transport *transport)
 static void lane_give_back(struct dlk_transport *transport, struct dlk_lane *lane)
 {
     (void)pthread_mutex_lock(&transport->mutex);
-    bool keep = transport->idle_count < TRANSPORT_MAX_IDLE;
+    bool keep = transport->idle_count < TRANSPORT_MAX_IDLE && !lane_is_worn(lane);
     if (keep) {
         lane->next = transport->idle;
         transport->idle = lane;
@@ -501,6 +509,7 @@ static void lane_finish(struct dlk_lane *lane, CURLcode code)
                         exchange->answer.too_large ? "the answer is larger than 16 MB" : words);
         exchange->status = 0;
     }
+    lane->resent += exchange->resent ? 1 : 0;
     lane->exchange = NULL;
     exchange->lane = NULL;
 }
@@ -805,7 +814,11 @@ static bool loop_drive(struct dlk_loop *loop)
         (void)curl_multi_remove_handle(loop->multi, lane->easy);
         lane_unlink(&loop->active, lane);
         lane_finish(lane, code);
-        lane_link(&loop->idle, lane);
+        if (lane_is_worn(lane)) {
+            lane_free(lane);
+        } else {
+            lane_link(&loop->idle, lane);
+        }
         exchange->done(exchange);
         ended = true;
     }
