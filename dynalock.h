@@ -517,7 +517,7 @@ typedef struct dynalock_lock_options {
     bool large_record;        /* the item may exceed 1 KB: each poll then costs more */
     dynalock_value value;     /* stored with the lock, for others to read */
     const char *holder;       /* who holds it, for people; default "host pid start-time" */
-    dynalock_lost_fn on_lost; /* see rule 7 */
+    dynalock_lost_fn on_lost; /* see rule 7; the lock may have been acquired anew meanwhile */
     void *context;
     int64_t reserved[8];
 } dynalock_lock_options;
@@ -528,7 +528,9 @@ DYNALOCK_API int dynalock_lock_new(dynalock_store *store, const char *key,
                                    const dynalock_lock_options *options, dynalock_lock **lock,
                                    dynalock_error *error);
 
-/* Frees the object, NULL too. A lock that is held is released in the background. */
+/* Frees the object, NULL too. A lock that is held is released in the background. on_lost is not called
+ * any more after the return, and one that runs is waited for (but where it is on_lost, or the log
+ * callback on the watch thread, that frees the lock). */
 DYNALOCK_API void dynalock_lock_free(dynalock_lock *lock);
 
 /*

@@ -104,7 +104,8 @@ static bool renew_settle(dynalock_lock *lock, const struct dlk_lease *asked,
     bool ours = seen != NULL && dlk_record_of(seen, lock->tenure);
     bool this_one = ours && dlk_record_same(seen, asked->version, asked->nonce);
     if (this_one || (ours && lock->open && seen->version == lock->lease.version + 1)) {
-        struct dlk_lease happened = {.version = seen->version, .expires = seen->expires};
+        struct dlk_lease happened = {.version = seen->version,
+                                     .expires = this_one ? asked->expires : lock->lease.expires};
         (void)snprintf(happened.nonce, sizeof happened.nonce, "%s", seen->nonce);
         renew_own(lock, &happened);
         dlk_count(lock->store, DLK_ADOPTED);
@@ -113,8 +114,6 @@ static bool renew_settle(dynalock_lock *lock, const struct dlk_lease *asked,
         }
         return true;
     }
-    bool own =
-        seen != NULL && dlk_record_of(seen, lock->tenure); /* it has expired, by its own time */
     bool gone = seen == NULL && !unreadable;
     dlk_lock_lose(lock, gone   ? DYNALOCK_CAUSE_GONE
                         : ours ? DYNALOCK_CAUSE_EXPIRED /* by its own time */
