@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The client within its process: descriptors, signals, threads, TLS. */
+#define _GNU_SOURCE /* unshare */
+#include "support_client.h"
+#include "support_process.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- Descriptors ----------------------------------------------------------------------------- */
+
+#define MAX_FD 1024
+
+/* Which descriptors are open, and which of them a program started by exec would get. */
+struct fds {
+    bool open[MAX_FD];
+    bool inherited[MAX_FD];
+};
+
+static struct fds fds_now(void)
+{
+    struct fds fds = {0};
+    for (int fd = 0; fd < MAX_FD; fd++) {
+        int flags = fcntl(fd, F_GETFD);
+        fds.open[fd] = flags >= 0;
+        fds.inherited[fd] = flags >= 0 && (flags & FD_CLOEXEC) == 0;
+    }
+    return fds;
+}
+
+static void fds_name(int fd)
+{
+    char path[40];
+    char name[200] = "";
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (readlink(path, name, sizeof name - 1) > 0) {
+        print_error("not close-on-exec: %d, %s\n", fd, name);
+    }
+}
+
+static int fds_opened_since(const struct fds *before)
+{
+    struct fds now = fds_now();
+    int count = 0;
+    for (int fd = 0; fd < MAX_FD; fd++) {
+        count += now.open[fd] && !before->open[fd] ? 1 : 0;
+    }
+    return count;
+}
+
+static int fds_inherited_since(const struct fds *before)
+{
+    struct fds now = fds_now();
+    int count = 0;
+    for (int fd = 0; fd < MAX_FD; fd++) {
+        if (now.inherited[fd] && !before->open[fd]) {
+            fds_name(fd);
+            count++;
+        }
+    }
+    return count;
+}
+
+static void test_no_descriptor_survives_exec(void **state)
+{
+    struct bench *b = *state;
+    struct fds before = fds_now();
+    dynalock_lock_options lock_options = {.ttl_ms = 3000};
+    dynalock_lock *lock = NULL;
+    int fd = -1;
+    dynalock_store *store = client_warm(b, NULL);
+    assert_int_equal(fds_inherited_since(&before), 0);
+    expect(client_put(store, "k", &failure), DYNALOCK_OK);
+    assert_int_equal(fds_inherited_since(&before), 0);
+    expect(dynalock_lock_new(store, bench_key(b), &lock_options, &lock, &failure), DYNALOCK_OK);
+    expect(dynalock_lock_acquire(lock, -1, 0, &failure), DYNALOCK_OK);
+    expect(dynalock_lock_lost_fd(lock, &fd, &failure), DYNALOCK_OK);
+    assert_true(rig_wait(b->rig, "UpdateItem", "answered", 2, 20000)); /* the put, and a renewal */
+    assert_int_equal(fds_inherited_since(&before), 0);
+    assert_true(fds_opened_since(&before) >= 6); /* connections, waking, timing, the lost one */
+    expect(dynalock_lock_release(lock, &failure), DYNALOCK_OK);
+    dynalock_lock_free(lock);
+    dynalock_close(store);
+}
+
+static void test_closing_gives_back_every_descriptor(void **state)
+{
+    struct bench *b = *state;
+    dynalock_close(client_warm(b, NULL)); /* what the libraries keep for the process */
+    struct fds before = fds_now();
+    dynalock_lock *lock = NULL;
+    int fd = -1;
+    dynalock_store *store = client_warm(b, NULL);
+    expect(dynalock_lock_new(store, bench_key(b), NULL, &lock, &failure), DYNALOCK_OK);
+    expect(dynalock_lock_acquire(lock, -1, 0, &failure), DYNALOCK_OK);
+    expect(dynalock_lock_lost_fd(lock, &fd, &failure), DYNALOCK_OK);
+    dynalock_lock_free(lock);
+    dynalock_close(store);
+    struct fds after = fds_now();
+    assert_memory_equal(before.open, after.open, sizeof before.open);
+}
+
+/* ---- Signals --------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t alarms;
+
+static void on_alarm(int signal)
+{
+    (void)signal;
+    alarms++;
+}
+
+/* From now on SIGALRM every 5 ms (0: not any more), and system calls are not restarted after it. */
+static void alarms_every(long ms)
+{
+    struct sigaction action = {.sa_handler = ms ? on_alarm : SIG_IGN};
+    struct itimerval timer = {.it_interval.tv_usec = ms * 1000, .it_value.tv_usec = ms * 1000};
+    sigemptyset(&action.sa_mask);
+    assert_int_equal(sigaction(SIGALRM, &action, NULL), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &timer, NULL), 0);
+}
+
+static void records_amid_signals(struct bench *b, dynalock_store *store)
+{
+    dynalock_kv **items = NULL;
+    size_t count = 0;
+    const char *key = bench_key(b);
+    for (int i = 0; i < 10; i++) {
+        expect(client_put(store, key, &failure), DYNALOCK_OK);
+        expect(client_get(store, key, &failure), DYNALOCK_OK);
+    }
+    expect(dynalock_list(store, key, NULL, &items, &count, &failure), DYNALOCK_OK);
+    assert_int_equal(count, 1);
+    expect(dynalock_atomic_delete(store, key, items[0], &failure), DYNALOCK_OK);
+    dynalock_list_free(items, count);
+    client_fault(b, "'action':{'do':'status','headers':{'x-amz-retry-after':'300'}}");
+    int64_t began = monotonic_ms();
+    expect(dynalock_delete(store, key, &failure), DYNALOCK_OK);
+    assert_true(monotonic_ms() - began >= 300);
+}
+
+static void locks_amid_signals(struct bench *b, dynalock_store *store)
+{
+    dynalock_lock_options options = {.ttl_ms = 3000, .poll_ms = 200};
+    dynalock_lock *lock = NULL;
+    dynalock_lock *waiter = NULL;
+    int stop[2];
+    const char *key = bench_key(b);
+    expect(dynalock_lock_new(store, key, &options, &lock, &failure), DYNALOCK_OK);
+    expect(dynalock_lock_new(store, key, &options, &waiter, &failure), DYNALOCK_OK);
+    expect(dynalock_lock_acquire(lock, -1, 0, &failure), DYNALOCK_OK);
+    int64_t began = monotonic_ms();
+    expect(dynalock_lock_acquire(waiter, -1, 700, &failure), DYNALOCK_ERR_NOT_ACQUIRED);
+    assert_in_range(monotonic_ms() - began, 690, 5000);
+    assert_int_equal(pipe(stop), 0);
+    close(stop[1]);
+    expect(dynalock_lock_acquire(waiter, stop[0], -1, &failure), DYNALOCK_ERR_CANCELLED);
+    close(stop[0]);
+    expect(dynalock_lock_renew(lock, 0, &failure), DYNALOCK_OK);
+    expect(dynalock_lock_release(lock, &failure), DYNALOCK_OK);
+    expect(dynalock_lock_acquire(waiter, -1, 5000, &failure), DYNALOCK_OK);
+    expect(dynalock_lock_release(waiter, &failure), DYNALOCK_OK);
+    dynalock_lock_free(lock);
+    dynalock_lock_free(waiter);
+}
+
+static void test_signals_every_5_ms_change_nothing(void **state)
+{
+    struct bench *b = *state;
+    dynalock_store *store = client_warm(b, NULL);
+    alarms = 0;
+    alarms_every(5);
+    records_amid_signals(b, store);
+    locks_amid_signals(b, store);
+    assert_int_equal(dynalock_close(store), DYNALOCK_OK);
+    alarms_every(0);
+    assert_true(alarms > 100);
+}
+
+static void no_sigpipe_pending(void)
+{
+    sigset_t set;
+    assert_int_equal(sigpending(&set), 0);
+    assert_int_equal(sigismember(&set, SIGPIPE), 0);
+    assert_int_equal(pthread_sigmask(SIG_BLOCK, NULL, &set), 0);
+    assert_int_equal(sigismember(&set, SIGPIPE), 0);
+}
+
+static void test_a_connection_reset_under_a_large_write_raises_no_signal(void **state)
+{
+    struct bench *b = *state;
+    static char bytes[200 * 1024];
+    dynalock_options options = {.max_attempts = 2};
+    assert_true(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
+    dynalock_store *store = client_warm(b, &options);
+    for (int i = 0; i < 5; i++) {
+        client_fault(b, "'times':2,'action':{'do':'reset','when':'before'}");
+        (void)dynalock_put(store, "large", dynalock_bytes(bytes, sizeof bytes), NULL, NULL);
+        rig_clear_faults(b->rig);
+        rig_do(b->rig, "'cmd':'hang-up'");
+    }
+    expect(client_put(store, "k", &failure), DYNALOCK_OK);
+    no_sigpipe_pending();
+    rig_do(b->rig, "'cmd':'hang-up'");
+    dynalock_close(store);
+    no_sigpipe_pending();
+}
+
+static void test_a_sigpipe_of_the_program_stays_its_own(void **state)
+{
+    struct bench *b = *state;
+    sigset_t set;
+    sigset_t pending;
+    dynalock_store *store = client_warm(b, NULL);
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    assert_int_equal(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+    assert_int_equal(pthread_kill(pthread_self(), SIGPIPE), 0);
+    expect(client_put(store, "k", &failure), DYNALOCK_OK);
+    dynalock_close(store);
+    assert_int_equal(sigpending(&pending), 0);
+    assert_int_equal(sigismember(&pending, SIGPIPE), 1);
+    int signal = 0;
+    assert_int_equal(sigwait(&set, &signal), 0);
+    assert_int_equal(pthread_sigmask(SIG_UNBLOCK, &set, NULL), 0);
+}
+
+/* ---- Threads --------------------------------------------------------------------------------- */
+
+#define THREADS 8
+#define ROUNDS 100
+
+struct worker {
+    pthread_t thread;
+    dynalock_store *store;
+    int number;
+    int failures;
+};
+
+static void *worker_main(void *context)
+{
+    struct worker *worker = context;
+    char key[40];
+    for (int i = 0; i < ROUNDS; i++) {
+        dynalock_kv *kv = NULL;
+        const void *bytes = NULL;
+        size_t length = 0;
+        snprintf(key, sizeof key, "thread-%d-%d", worker->number, i % 5);
+        bool good =
+            dynalock_put(worker->store, key, dynalock_bytes(&i, sizeof i), NULL, NULL) == 0 &&
+            dynalock_get(worker->store, key, NULL, &kv, NULL) == 0 &&
+            dynalock_kv_bytes(kv, &bytes, &length, NULL) == 0 && length == sizeof i &&
+            memcmp(bytes, &i, sizeof i) == 0;
+        worker->failures += good ? 0 : 1;
+        dynalock_kv_free(kv);
+    }
+    return NULL;
+}
+
+static void test_eight_threads_share_one_store(void **state)
+{
+    struct bench *b = *state;
+    struct worker workers[THREADS];
+    dynalock_store *store = client_warm(b, NULL);
+    for (int i = 0; i < THREADS; i++) {
+        workers[i] = (struct worker){.store = store, .number = i};
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]), 0);
+    }
+    int failures = 0;
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(workers[i].thread, NULL);
+        failures += workers[i].failures;
+    }
+    assert_int_equal(failures, 0);
+    dynalock_counters counters = client_counters(store);
+    assert_int_equal(counters.operations, 1 + THREADS * ROUNDS * 2);
+    assert_in_range(counters.connections, 1, THREADS);
+    dynalock_close(store);
+}
+
+/* ---- TLS ------------------------------------------------------------------------------------- */
+
+struct tls {
+    char folder[32], key[48], certificate[48];
+};
+
+static struct tls tls_make(const char *name)
+{
+    struct tls tls = {.folder = "/tmp/dynalock-tls-XXXXXX"};
+    assert_non_null(mkdtemp(tls.folder));
+    snprintf(tls.key, sizeof tls.key, "%s/key.pem", tls.folder);
+    snprintf(tls.certificate, sizeof tls.certificate, "%s/cert.pem", tls.folder);
+    process_certificate(tls.key, tls.certificate, name);
+    return tls;
+}
+
+static void tls_remove(const struct tls *tls)
+{
+    unlink(tls->key);
+    unlink(tls->certificate);
+    rmdir(tls->folder);
+}
+
+static void test_a_certificate_that_nobody_vouches_for_is_refused(void **state)
+{
+    struct bench *b = *state;
+    struct tls tls = tls_make("127.0.0.1");
+    struct process server = process_start("fair", tls.key, tls.certificate);
+    dynalock_options options = {.endpoint = server.endpoint};
+    dynalock_store *store = client_open(b, &options);
+    expect(dynalock_delete(store, "k", &failure), DYNALOCK_ERR_TLS);
+    assert_flags(0);
+    assert_contains(failure.message, "certificate");
+    assert_int_equal(client_counters(store).attempts, 1);
+    dynalock_close(store);
+    process_end(&server);
+    tls_remove(&tls);
+}
+
+static void test_tls_with_a_server_that_speaks_none_fails_clearly(void **state)
+{
+    struct bench *b = *state;
+    char endpoint[48];
+    snprintf(endpoint, sizeof endpoint, "https%s", b->endpoint + strlen("http"));
+    dynalock_options options = {.endpoint = endpoint, .max_attempts = 1};
+    dynalock_store *store = client_open(b, &options);
+    int code = dynalock_delete(store, "k", &failure);
+    assert_true(code == DYNALOCK_ERR_TLS || code == DYNALOCK_ERR_NETWORK);
+    assert_false(failure.flags & DYNALOCK_ERROR_OUTCOME_UNKNOWN);
+    assert_true(strcasestr(failure.message, "ssl") || strcasestr(failure.message, "tls"));
+    dynalock_close(store);
+    bench_reset(b); /* what the proxy thought of it */
+}
+
+/* A child whose libcurl trusts the certificate alone, by a mount that only the child sees. False: may not be done here. */
+static bool tls_trust(const char *certificate)
+{
+    const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+    char bundle[4096];
+#if LIBCURL_VERSION_NUM >= 0x074600
+    if (!info->cainfo || !realpath(info->cainfo, bundle)) {
+        return false;
+    }
+#else
+    (void)info;
+    if (!realpath("/etc/ssl/certs/ca-certificates.crt", bundle)) {
+        return false;
+    }
+#endif
+    return (unshare(CLONE_NEWNS) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0) &&
+           mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount(certificate, bundle, NULL, MS_BIND, NULL) == 0;
+}
+
+#define CHILD_UNABLE 77
+
+struct scene {
+    const char *what;
+    const char *kind;
+    const char *name; /* in the certificate */
+    int code;         /* of a get, all of them */
+    const char *words;
+};
+
+static const struct scene scenes[] = {
+    {"a certificate that is vouched for", "fair", "127.0.0.1", DYNALOCK_ERR_REFUSED, "no database"},
+    {"a certificate for another name", "fair", "elsewhere.invalid", DYNALOCK_ERR_TLS, "127.0.0.1"},
+    {"a server that closes what is idle", "idle", "127.0.0.1", DYNALOCK_ERR_REFUSED, "no database"},
+    {"a server that resets", "reset", "127.0.0.1", DYNALOCK_ERR_NETWORK, ""},
+    {"a server that ends in the middle", "cut", "127.0.0.1", DYNALOCK_ERR_NETWORK, ""},
+    {"a server that resets early", "early", "127.0.0.1", DYNALOCK_ERR_NETWORK, ""},
+};
+
+/* What the child finds: 0 if all is as the scene says. */
+static int scene_play(struct bench *b, const struct scene *scene, const struct process *server)
+{
+    static char bytes[250 * 1024];
+    dynalock_options options = {.endpoint = server->endpoint, .max_attempts = 2};
+    dynalock_store *store = client_open(b, &options);
+    int wrong = 0;
+    for (int i = 0; i < 3; i++) {
+        int code = client_get(store, "k", &failure);
+        if (code != scene->code || !strstr(failure.message, scene->words)) {
+            print_error("%s: %d %s\n", scene->what, code, failure.message);
+            wrong = 1;
+        }
+        sleep_ms(120);
+        (void)dynalock_put(store, "k", dynalock_bytes(bytes, sizeof bytes), NULL, NULL);
+    }
+    dynalock_close(store);
+    return wrong;
+}
+
+static void scene_run(struct bench *b, const struct scene *scene)
+{
+    struct tls tls = tls_make(scene->name);
+    struct process server = process_start(scene->kind, tls.key, tls.certificate);
+    int status = 0;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)signal(SIGPIPE, SIG_DFL);
+        _exit(tls_trust(tls.certificate) ? scene_play(b, scene, &server) : CHILD_UNABLE);
+    }
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    process_end(&server);
+    tls_remove(&tls);
+    assert_true(WIFEXITED(status)); /* no signal */
+    if (WEXITSTATUS(status) == CHILD_UNABLE) {
+        print_message("no mount namespace can be made here: not tested\n");
+    } else {
+        assert_int_equal(WEXITSTATUS(status), 0);
+    }
+}
+
+static void test_tls_works_and_no_end_of_a_connection_raises_a_signal(void **state)
+{
+    for (size_t i = 0; i < COUNT(scenes); i++) {
+        print_message("%s\n", scenes[i].what);
+        scene_run(*state, &scenes[i]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CLIENT_TEST(test_no_descriptor_survives_exec),
+        CLIENT_TEST(test_closing_gives_back_every_descriptor),
+        CLIENT_TEST(test_signals_every_5_ms_change_nothing),
+        CLIENT_TEST(test_a_connection_reset_under_a_large_write_raises_no_signal),
+        CLIENT_TEST(test_a_sigpipe_of_the_program_stays_its_own),
+        CLIENT_TEST(test_eight_threads_share_one_store),
+        CLIENT_TEST(test_a_certificate_that_nobody_vouches_for_is_refused),
+        CLIENT_TEST(test_tls_with_a_server_that_speaks_none_fails_clearly),
+        CLIENT_TEST(test_tls_works_and_no_end_of_a_connection_raises_a_signal),
+    };
+    return cmocka_run_group_tests(tests, client_setup, bench_teardown);
+}
