@@ -8,6 +8,7 @@
 
 #define RENEW_ATTEMPT_MIN_MS 200
 #define RENEW_RETRY_MS 100
+#define RENEW_CUT_US (INT64_C(50) * 1000)
 #define RENEW_RETRY_THROTTLED_MS 500
 #define RENEW_TTL_MAX_MS (INT64_C(365) * 86400 * 1000)
 
@@ -87,7 +88,12 @@ static void renew_failed(dynalock_lock *lock, int code, const char *message)
     }
     most = most < lock->ttl_ms / 8 ? most : lock->ttl_ms / 8;
     lock->failures++;
-    lock->trouble = renew_cause(code);
+    /* What the lease's end cut short says nothing of why the attempts before it failed. */
+    bool cut = code == DYNALOCK_ERR_TIMEOUT &&
+               dlk_lock_now(lock) >= lock->valid_until_us - RENEW_CUT_US;
+    if (!cut || lock->trouble == DYNALOCK_CAUSE_NONE) {
+        lock->trouble = renew_cause(code);
+    }
     dlk_lock_judge(lock);
     if (lock->state == DYNALOCK_LOCK_HELD) {
         int64_t wait_ms = most / 2 + (int64_t)dlk_random_below((uint64_t)most / 2 + 1);
