@@ -217,9 +217,8 @@ static enum acquire_step acquire_consider(struct acquisition *a, const dynalock_
         a->taken_from = DYNALOCK_EVENT_ADOPTED;
         return ACQUIRE_WON; /* this very write: its answer was lost */
     }
-    if (dlk_record_of(
-            kv,
-            lock->tenure)) { /* an earlier try's: no lease counts from it, so it is written anew */
+    if (dlk_record_of(kv, lock->tenure)) {
+        /* An earlier try's: no lease counts from it, so it is written anew. */
         a->taken_from = DYNALOCK_EVENT_ADOPTED;
         return acquire_create(a, kv);
     }
