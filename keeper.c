@@ -185,8 +185,10 @@ void dlk_keeper_stop(dynalock_store *store)
     (void)pthread_join(store->keeper_thread, NULL);
     dlk_wake_up(&store->watch_wake);
     (void)pthread_join(store->watch_thread, NULL);
-    keeper_close(store);
+    (void)pthread_mutex_lock(&store->mutex); /* dynalock_lock_free may look, in another thread */
     store->running = false;
+    (void)pthread_mutex_unlock(&store->mutex);
+    keeper_close(store);
 }
 
 void dlk_keeper_abandon(dynalock_store *store)

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Locks over a network that loses, doubles and delays: what becomes of writes whose answer did not come. */
+#include "support_lock.h"
+
+static const dynalock_lock_options by_default = {0};
+
+static dynalock_counters counters_of(dynalock_store *store)
+{
+    dynalock_counters counters;
+    check(dynalock_store_counters(store, &counters), 0);
+    return counters;
+}
+
+static int64_t version_of(struct bench *b, const char *key)
+{
+    json_t *item = bench_item(b, key);
+    int64_t version = item != NULL ? item_number(item, "version") : 0;
+    json_decref(item);
+    return version;
+}
+
+/* The nth request of an operation, from 1, as it came; borrowed from the log. */
+static const json_t *request_of(const json_t *log, size_t n)
+{
+    return json_object_get(json_array_get(log, n - 1), "request");
+}
+
+/* ---- Acquiring -------------------------------------------------------------------------------- */
+
+static void test_a_lost_answer_to_the_acquisition_is_found_to_have_won(void **state)
+{
+    struct bench *b = *state;
+    static const char *const actions[] = {"\"drop\"", "\"reset\"", "\"truncate\"", "\"wrong-crc\"",
+                                          "{\"do\":\"status\",\"forward\":true}"};
+    warm(b->store);
+    for (size_t i = 0; i < COUNT(actions); i++) {
+        const char *key = bench_key(b);
+        rig_reset_counts(b->rig);
+        rig_fault(b->rig, "'match':{'op':'PutItem','key':'%s'},'action':%s", key, actions[i]);
+        dynalock_lock *lock = lock_take(b->store, key, by_default);
+        json_t *log = rig_log(b->rig, "PutItem");
+        assert_true(json_array_size(log) >= 2);
+        assert_true(json_equal(request_of(log, 1), request_of(log, 2)));
+        json_decref(log);
+        assert_int_equal(version_of(b, key), dynalock_lock_token(lock));
+        check(dynalock_lock_ensure(lock, 1, &failure), 0);
+        lock_end(lock);
+        assert_int_equal(version_of(b, key), 0);
+    }
+    assert_int_equal(counters_of(b->store).adopted, COUNT(actions));
+    assert_int_equal(counters_of(b->store).acquired, COUNT(actions));
+}
+
+static void test_a_try_that_got_no_answer_is_adopted_by_the_next_with_a_new_write(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_store *store = impatient(b);
+    dynalock_lock *lock = lock_make(store, key, (dynalock_lock_options){.poll_ms = 100});
+    struct waiter w;
+
+    rig_fault(b->rig, "'match':{'op':'PutItem'},'times':-1,'action':'drop'");
+    waiter_start(&w, lock, -1, LONG_MS);
+    assert_true(await_event(b, DYNALOCK_EVENT_WAITING, key, 1));
+    int64_t first = version_of(b, key);
+    assert_true(first > 0);
+    assert_int_equal(dynalock_lock_remaining_ms(lock), 0);
+    rig_clear_faults(b->rig);
+    check(waiter_join(&w), 0);
+    assert_true(dynalock_lock_token(lock) > first);
+    assert_int_equal(version_of(b, key), dynalock_lock_token(lock));
+    assert_true(capture_count(b->events, DYNALOCK_EVENT_ADOPTED, key) >= 1);
+    lock_end(lock);
+    dynalock_close(store);
+}
+
+static void test_an_answer_that_comes_after_the_lease_is_no_lock(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_lock *lock = lock_make(b->store, key, (dynalock_lock_options){.ttl_ms = 800});
+
+    warm(b->store);
+    rig_fault(b->rig, "'match':{'op':'PutItem'},'times':-1,'action':{'do':'delay','ms':700}");
+    int64_t began = monotonic_ms();
+    int code = dynalock_lock_acquire(lock, -1, 0, &failure);
+    assert_int_not_equal(code, 0);
+    assert_true((failure.flags & DYNALOCK_ERROR_OUTCOME_UNKNOWN) != 0);
+    assert_true(monotonic_ms() - began < 3000);
+    assert_int_equal(dynalock_lock_remaining_ms(lock), 0);
+    rig_clear_faults(b->rig);
+    assert_true(await_gone(b, key));
+    check(dynalock_lock_acquire(lock, -1, 0, &failure), 0);
+    check(dynalock_lock_ensure(lock, 1, &failure), 0);
+    dynalock_lock_free(lock);
+}
+
+static void test_a_try_that_lands_after_the_call_is_removed(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_store *store = impatient(b);
+    dynalock_lock *lock = lock_make(store, key, by_default);
+
+    rig_fault(b->rig, "'match':{'op':'PutItem'},'times':2,'action':{'do':'late','ms':1200}");
+    check(dynalock_lock_acquire(lock, -1, 0, &failure), DYNALOCK_ERR_NETWORK);
+    assert_true((failure.flags & DYNALOCK_ERROR_OUTCOME_UNKNOWN) != 0);
+    assert_true(rig_wait(b->rig, "PutItem", "forwarded", 1, LONG_MS));
+    assert_true(await_gone(b, key));
+    dynalock_lock_free(lock);
+    dynalock_close(store);
+}
+
+static void test_a_create_that_lands_after_its_tenure_holds_nothing(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_lock *lock = lock_make(b->store, key, (dynalock_lock_options){.ttl_ms = 1500});
+    dynalock_lock *other =
+        lock_make(bench_direct(b), key, (dynalock_lock_options){.ttl_ms = 3000, .poll_ms = 100});
+
+    warm(b->store);
+    warm(b->direct);
+    rig_fault(b->rig, "'match':{'op':'PutItem'},'action':{'do':'late','ms':1000}");
+    check(dynalock_lock_acquire(lock, -1, 0, &failure), 0);
+    int64_t token = dynalock_lock_token(lock);
+    lock_end(lock);
+    /* The first copy comes now: a record that nobody owns. */
+    assert_true(rig_wait(b->rig, "PutItem", "forwarded", 2, LONG_MS));
+    json_t *item = bench_item(b, key);
+    if (item != NULL) { /* on DynamoDB Local the table's time to live may have been quicker */
+        assert_int_equal(item_number(item, "version"), token);
+    }
+    json_decref(item);
+    check(dynalock_lock_acquire(other, -1, LONG_MS, &failure), 0);
+    assert_true(dynalock_lock_token(other) > token);
+    lock_end(other);
+}
+
+static void test_an_acquisition_that_is_delivered_twice_is_one(void **state)
+{
+    struct bench *b = *state;
+    static const char *const answers[] = {"first", "second"};
+    for (size_t i = 0; i < COUNT(answers); i++) {
+        const char *key = bench_key(b);
+        rig_fault(b->rig,
+                  "'match':{'op':'PutItem','key':'%s'},'action':{'do':'twice','answer':'%s'}", key,
+                  answers[i]);
+        dynalock_lock *lock = lock_take(b->store, key, by_default);
+        assert_int_equal(version_of(b, key), dynalock_lock_token(lock));
+        check(dynalock_lock_renew(lock, 0, &failure), 0);
+        lock_end(lock);
+    }
+}
+
+static void test_a_takeover_whose_answer_is_lost_has_one_token(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+
+    bench_put_item(b, key, "'version':{'N':'9000000000000000000'},'expires':{'N':'1'}");
+    warm(b->store);
+    rig_fault(b->rig, "'match':{'op':'PutItem','nth':2},'action':'drop'");
+    dynalock_lock *lock = lock_take(b->store, key, by_default);
+    assert_int_equal(dynalock_lock_token(lock), INT64_C(9000000000000000001));
+    assert_int_equal(version_of(b, key), INT64_C(9000000000000000001));
+    lock_end(lock);
+}
+
+/* ---- Renewing --------------------------------------------------------------------------------- */
+
+static void test_renewals_whose_answers_are_lost_keep_the_lock(void **state)
+{
+    struct bench *b = *state;
+    static const char *const actions[] = {"\"drop\"",
+                                          "\"reset\"",
+                                          "\"wrong-crc\"",
+                                          "\"twice\"",
+                                          "{\"do\":\"blackhole\",\"forward\":true}",
+                                          "{\"do\":\"status\",\"forward\":true}"};
+    dynalock_lock *locks[COUNT(actions)];
+    const char *keys[COUNT(actions)];
+    for (size_t i = 0; i < COUNT(actions); i++) {
+        keys[i] = bench_key(b);
+        locks[i] = lock_take(b->store, keys[i], (dynalock_lock_options){.ttl_ms = 6000});
+        rig_fault(b->rig, "'match':{'op':'UpdateItem','key':'%s'},'times':2,'action':%s", keys[i],
+                  actions[i]);
+    }
+    for (size_t i = 0; i < COUNT(actions); i++) {
+        int64_t token = dynalock_lock_token(locks[i]);
+        if (!await_event(b, DYNALOCK_EVENT_RENEWED, keys[i], 2) ||
+            dynalock_lock_ensure(locks[i], 1, &failure) != 0 ||
+            capture_count(b->events, DYNALOCK_EVENT_ADOPTED, keys[i]) < 1) {
+            fail_msg("%s", actions[i]);
+        }
+        assert_int_equal(dynalock_lock_token(locks[i]), token);
+        assert_true(version_of(b, keys[i]) > token);
+        lock_end(locks[i]);
+    }
+    assert_int_equal(counters_of(b->store).lost, 0);
+}
+
+static void test_a_renewal_that_got_no_answer_extends_nothing(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_lock *lock = lock_take(
+        b->store, key, (dynalock_lock_options){.ttl_ms = 3000, .renewal = DYNALOCK_RENEWAL_NONE});
+
+    sleep_ms(500);
+    rig_fault(b->rig, "'match':{'op':'UpdateItem'},'times':-1,'action':'drop'");
+    assert_int_not_equal(dynalock_lock_renew(lock, 0, &failure), 0);
+    assert_true(dynalock_lock_remaining_ms(lock) <= 2250);
+    assert_int_equal(failure.flags & DYNALOCK_ERROR_OUTCOME_UNKNOWN,
+                     DYNALOCK_ERROR_OUTCOME_UNKNOWN);
+    assert_true(version_of(b, key) > dynalock_lock_token(lock)); /* it has happened */
+    rig_clear_faults(b->rig);
+    if (dynalock_lock_remaining_ms(lock) > 500) {
+        check(dynalock_lock_renew(lock, 10000, &failure), 0);
+        check(dynalock_lock_ensure(lock, 3000, &failure), 0);
+        lock_end(lock);
+    } else {
+        dynalock_lock_free(lock);
+    }
+}
+
+static void test_a_shorter_lease_counts_though_its_answer_is_lost(void **state)
+{
+    struct bench *b = *state;
+    dynalock_lock *lock = lock_take(b->store, bench_key(b),
+                                    (dynalock_lock_options){.renewal = DYNALOCK_RENEWAL_NONE});
+
+    rig_fault(b->rig, "'match':{'op':'UpdateItem'},'times':-1,'action':'drop'");
+    assert_int_not_equal(dynalock_lock_renew(lock, 1000, &failure), 0);
+    assert_true(dynalock_lock_remaining_ms(lock) <= 750);
+    assert_true(await_state(lock, DYNALOCK_LOCK_LOST));
+    dynalock_lock_free(lock);
+}
+
+/* ---- Releasing -------------------------------------------------------------------------------- */
+
+static void test_a_release_whose_answer_is_lost_has_released(void **state)
+{
+    struct bench *b = *state;
+    static const char *const actions[] = {"\"drop\"", "\"reset\"", "\"wrong-crc\"", "\"twice\"",
+                                          "{\"do\":\"status\",\"forward\":true}"};
+    for (size_t i = 0; i < 2 * COUNT(actions); i++) {
+        bool keep = i % 2 == 1;
+        const char *key = bench_key(b);
+        dynalock_lock *lock =
+            lock_take(b->store, key, (dynalock_lock_options){.keep_record = keep});
+        rig_fault(b->rig, "'match':{'op':'%s','key':'%s'},'action':%s",
+                  keep ? "UpdateItem" : "DeleteItem", key, actions[i / 2]);
+        check(dynalock_lock_release(lock, &failure), 0);
+        assert_int_equal(dynalock_lock_state(lock), DYNALOCK_LOCK_IDLE);
+        json_t *item = bench_item(b, key);
+        if (keep) {
+            assert_int_equal(item_number(item, "expires"), 1);
+            assert_int_equal(item_number(item, "version"), dynalock_lock_token(lock) + 1);
+        } else {
+            assert_null(item);
+        }
+        json_decref(item);
+        dynalock_lock_free(lock);
+    }
+    assert_int_equal(counters_of(b->store).released, 2 * COUNT(actions));
+}
+
+struct releaser {
+    pthread_t thread;
+    dynalock_lock *lock;
+    int code;
+};
+
+static void *release_main(void *context)
+{
+    struct releaser *r = context;
+    r->code = dynalock_lock_release(r->lock, NULL);
+    return NULL;
+}
+
+/* Releases while a renewal is held by the proxy, which lets go of it when the release has begun. */
+static void test_a_release_during_a_renewal_leaves_nothing(void **state)
+{
+    struct bench *b = *state;
+    static const char *const wheres[] = {"answer", "request"};
+    for (size_t i = 0; i < COUNT(wheres); i++) {
+        const char *key = bench_key(b);
+        dynalock_lock *lock = lock_take(b->store, key, (dynalock_lock_options){.ttl_ms = 3000});
+        struct releaser r = {.lock = lock};
+        rig_reset_counts(b->rig);
+        rig_fault(b->rig,
+                  "'match':{'op':'UpdateItem','key':'%s'},'action':{'do':'hold','where':'%s'}", key,
+                  wheres[i]);
+        assert_true(rig_wait(b->rig, "UpdateItem", "held", 1, LONG_MS));
+        assert_int_equal(pthread_create(&r.thread, NULL, release_main, &r), 0);
+        assert_true(await_state(lock, DYNALOCK_LOCK_RELEASING));
+        check(dynalock_lock_ensure(lock, 0, &failure), DYNALOCK_ERR_NOT_HELD);
+        rig_let_go(b->rig);
+        pthread_join(r.thread, NULL);
+        assert_int_equal(r.code, 0);
+        assert_false(is_there(b, key));
+        assert_int_equal(capture_count(b->events, DYNALOCK_EVENT_LOST, key), 0);
+        dynalock_lock_free(lock);
+    }
+}
+
+static void test_a_release_after_a_renewal_without_an_answer_finds_its_version(void **state)
+{
+    struct bench *b = *state;
+    for (int keep = 0; keep < 2; keep++) {
+        const char *key = bench_key(b);
+        dynalock_lock *lock = lock_take(
+            b->store, key,
+            (dynalock_lock_options){.keep_record = keep == 1, .renewal = DYNALOCK_RENEWAL_NONE});
+        rig_fault(b->rig, "'match':{'op':'UpdateItem','key':'%s'},'times':-1,'action':'drop'", key);
+        assert_int_not_equal(dynalock_lock_renew(lock, 0, &failure), 0);
+        rig_clear_faults(b->rig);
+        assert_true(version_of(b, key) > dynalock_lock_token(lock));
+        check(dynalock_lock_release(lock, &failure), 0);
+        json_t *item = bench_item(b, key);
+        if (keep == 1) {
+            assert_int_equal(item_number(item, "expires"), 1);
+        } else {
+            assert_null(item);
+        }
+        json_decref(item);
+        dynalock_lock_free(lock);
+    }
+}
+
+static void test_a_release_into_nothing_returns_and_can_be_repeated(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_options options = bench_options(b);
+    options.timeout_ms = 1000;
+    options.attempt_timeout_ms = 300;
+    options.log = capture_log;
+    options.log_context = b->events;
+    dynalock_store *store = bench_open(b, &options);
+    dynalock_lock *lock = lock_take(store, key, by_default);
+    int64_t began = monotonic_ms();
+
+    rig_fault(b->rig, "'match':{'op':'DeleteItem'},'times':-1,'action':'blackhole'");
+    int code = dynalock_lock_release(lock, &failure);
+    assert_true(code == DYNALOCK_ERR_TIMEOUT || code == DYNALOCK_ERR_NETWORK);
+    assert_true((failure.flags & DYNALOCK_ERROR_OUTCOME_UNKNOWN) != 0);
+    assert_true(monotonic_ms() - began < 4000);
+    assert_int_equal(dynalock_lock_state(lock), DYNALOCK_LOCK_RELEASING);
+    assert_int_equal(dynalock_lock_remaining_ms(lock), 0);
+    check(dynalock_lock_ensure(lock, 0, &failure), DYNALOCK_ERR_NOT_HELD);
+    check(dynalock_lock_renew(lock, 0, &failure), DYNALOCK_ERR_NOT_HELD);
+    assert_int_equal(capture_count(b->events, DYNALOCK_EVENT_RELEASE_FAILED, key), 1);
+    rig_clear_faults(b->rig);
+    assert_true(is_there(b, key));
+    check(dynalock_lock_release(lock, &failure), 0);
+    assert_false(is_there(b, key));
+    assert_int_equal(counters_of(store).released, 1);
+    dynalock_lock_free(lock);
+    dynalock_close(store);
+}
+
+static void test_after_a_failed_release_the_object_acquires_its_own_record_at_once(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_store *store = impatient(b);
+    dynalock_lock *lock = lock_take(store, key, by_default);
+    int64_t token = dynalock_lock_token(lock);
+
+    rig_fault(b->rig, "'times':-1,'action':'drop-before'");
+    check(dynalock_lock_release(lock, &failure), DYNALOCK_ERR_NETWORK);
+    check(dynalock_lock_acquire(lock, -1, 0, &failure), DYNALOCK_ERR_NETWORK);
+    rig_clear_faults(b->rig);
+    check(dynalock_lock_acquire(lock, -1, INT64_MAX, &failure), 0);
+    assert_true(dynalock_lock_token(lock) > token);
+    lock_end(lock);
+    dynalock_close(store);
+}
+
+static void test_a_lock_freed_after_a_failed_release_is_released_in_the_background(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_store *store = impatient(b);
+    dynalock_lock *lock = lock_take(store, key, by_default);
+
+    rig_fault(b->rig, "'match':{'op':'DeleteItem'},'times':3,'action':'drop-before'");
+    check(dynalock_lock_release(lock, &failure), DYNALOCK_ERR_NETWORK);
+    dynalock_lock_free(lock);
+    assert_true(await_gone(b, key));
+    dynalock_close(store);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        LOCK_TEST(test_a_lost_answer_to_the_acquisition_is_found_to_have_won),
+        LOCK_TEST(test_a_try_that_got_no_answer_is_adopted_by_the_next_with_a_new_write),
+        LOCK_TEST(test_an_answer_that_comes_after_the_lease_is_no_lock),
+        LOCK_TEST(test_a_try_that_lands_after_the_call_is_removed),
+        LOCK_TEST(test_a_create_that_lands_after_its_tenure_holds_nothing),
+        LOCK_TEST(test_an_acquisition_that_is_delivered_twice_is_one),
+        LOCK_TEST(test_a_takeover_whose_answer_is_lost_has_one_token),
+        LOCK_TEST(test_renewals_whose_answers_are_lost_keep_the_lock),
+        LOCK_TEST(test_a_renewal_that_got_no_answer_extends_nothing),
+        LOCK_TEST(test_a_shorter_lease_counts_though_its_answer_is_lost),
+        LOCK_TEST(test_a_release_whose_answer_is_lost_has_released),
+        LOCK_TEST(test_a_release_during_a_renewal_leaves_nothing),
+        LOCK_TEST(test_a_release_after_a_renewal_without_an_answer_finds_its_version),
+        LOCK_TEST(test_a_release_into_nothing_returns_and_can_be_repeated),
+        LOCK_TEST(test_after_a_failed_release_the_object_acquires_its_own_record_at_once),
+        LOCK_TEST(test_a_lock_freed_after_a_failed_release_is_released_in_the_background),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
