@@ -122,11 +122,11 @@ $(EXAMPLE_PROGRAMS): build/release/examples/%: $$(wildcard examples/$$*.c exampl
 # ---- Tests --------------------------------------------------------------------------------------
 
 # unit_*.c may use internal functions and need nothing. test_*.c use the public interface alone, on every
-# variant and on both servers; those that look inside (include ../internal.h) are not run with the shared library. fail_*.c inject failures (fail_unit_*.c without a server). Programs with
-# threads also run under the thread sanitizer.
+# variant and on both servers; those that include ../internal.h are not run with the shared library. fail_*.c
+# inject failures (fail_unit_*.c without a server). Programs with threads also run under the thread sanitizer.
 UNITS := $(sort $(patsubst test/%.c,%,$(wildcard test/unit_*.c)))
 TESTS := $(sort $(patsubst test/%.c,%,$(wildcard test/test_*.c)))
-INSIDE_TESTS := $(patsubst test/%.c,%,$(shell grep -l '^.include "\.\./internal\.h"' $(TESTS:%=test/%.c) /dev/null))
+SHARED_TESTS := $(patsubst test/%.c,%,$(shell grep -L '^.include "\.\./internal\.h"' $(TESTS:%=test/%.c)))
 FAILS := $(sort $(patsubst test/%.c,%,$(wildcard test/fail_*.c)))
 FAIL_UNITS := $(filter fail_unit_%,$(FAILS))
 TOOLS := $(sort $(patsubst test/%.c,%,$(wildcard test/*_tool.c)))
@@ -148,7 +148,7 @@ gate_runs = $(foreach gate,$(call only,$(GATES)),$(foreach arg,$(or $(gate_args_
 OFFLINE_RUNS = $(call runs,unit,static,release,$(UNITS)) $(call runs,unit,asan,asan,$(UNITS)) \
 	$(call runs,unit,clang,clang,$(UNITS)) $(call runs,unit,tsan,tsan,$(THREADED_UNITS)) \
 	$(call runs,unit,fail,asan,$(FAIL_UNITS)) $(gate_runs)
-RIG_RUNS = $(call runs,rig,shared,shared,$(filter-out $(INSIDE_TESTS),$(TESTS))) $(call runs,rig,static,release,$(TESTS)) \
+RIG_RUNS = $(call runs,rig,shared,shared,$(SHARED_TESTS)) $(call runs,rig,static,release,$(TESTS)) \
 	$(call runs,rig,asan,asan,$(TESTS)) $(call runs,rig,tsan,tsan,$(THREADED_TESTS)) \
 	$(call runs,dynalite,fail,asan,$(filter-out $(FAIL_UNITS),$(FAILS))) \
 	$(foreach test,$(call only,$(NODE_TESTS)),node|-|$(test)|)
@@ -158,8 +158,8 @@ OFFLINE_PROGRAMS = $(call programs,$(OFFLINE_RUNS))
 RIG_PROGRAMS = $(call programs,$(RIG_RUNS))
 TOOL_PROGRAMS = $(TOOLS:%=build/release/test/%)
 
-# The public tests a third time, with the shared library in the place of the static one.
-$(patsubst %,build/shared/test/%,$(filter-out $(INSIDE_TESTS),$(TESTS))): build/shared/test/%: build/release/test/%.o \
+# The public tests once more, with the shared library in the place of the static one.
+$(SHARED_TESTS:%=build/shared/test/%): build/shared/test/%: build/release/test/%.o \
 		build/release/test/libsupport.a build/release/$(SHARED)
 	@mkdir -p $(@D)
 	$(CC) -pthread $(CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.so.$(VERSION),$^) -Lbuild/release -ldynalock \
