@@ -89,8 +89,8 @@ static void renew_failed(dynalock_lock *lock, int code, const char *message)
     most = most < lock->ttl_ms / 8 ? most : lock->ttl_ms / 8;
     lock->failures++;
     /* What the lease's end cut short says nothing of why the attempts before it failed. */
-    bool cut = code == DYNALOCK_ERR_TIMEOUT &&
-               dlk_lock_now(lock) >= lock->valid_until_us - RENEW_CUT_US;
+    bool cut =
+        code == DYNALOCK_ERR_TIMEOUT && dlk_lock_now(lock) >= lock->valid_until_us - RENEW_CUT_US;
     if (!cut || lock->trouble == DYNALOCK_CAUSE_NONE) {
         lock->trouble = renew_cause(code);
     }
