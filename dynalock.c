@@ -32,7 +32,7 @@ static int store_check_options(const dynalock_options *options, dynalock_error *
 
 static void store_set(dynalock_store *store, const dynalock_options *options)
 {
-    store->clock = dlk_system_clock;
+    store->clock = dlk_system_clock();
     store->timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : 30000;
     store->attempt_timeout_ms =
         options->attempt_timeout_ms > 0 ? options->attempt_timeout_ms : 5000;

@@ -232,7 +232,7 @@ struct dlk_clock {
     void *context;
 };
 
-extern const struct dlk_clock dlk_system_clock;
+struct dlk_clock dlk_system_clock(void);
 
 int dlk_random(void *bytes, size_t length); /* 0 or DYNALOCK_ERR_SYSTEM; from the kernel */
 uint64_t dlk_random_below(uint64_t bound);  /* for jitter: not for secrets; 0 if bound is 0 */

@@ -43,7 +43,10 @@ static int64_t os_real_us(void *context)
     return os_clock_us(CLOCK_REALTIME);
 }
 
-const struct dlk_clock dlk_system_clock = {os_boot_us, os_real_us, NULL};
+struct dlk_clock dlk_system_clock(void)
+{
+    return (struct dlk_clock){os_boot_us, os_real_us, NULL};
+}
 
 int dlk_random(void *bytes, size_t length)
 {

@@ -67,7 +67,7 @@ static void server_ahead(struct bench *b, int64_t seconds)
 
 static int64_t host_real_us(void *context)
 {
-    return dlk_system_clock.real_us(NULL) + *(const int64_t *)context * SECOND_US;
+    return dlk_system_clock().real_us(NULL) + *(const int64_t *)context * SECOND_US;
 }
 
 /* Another client, whose host's clock is so many seconds (borrowed) ahead. */
