@@ -25,8 +25,8 @@
  *     header but dynalock_close, which answers DYNALOCK_ERR_BUSY there. That of dynalock_list_each
  *     runs on the thread that called it, on_lost on the watch thread. The log callback runs on the
  *     thread that did the thing, or on the watch thread for what the keeper did, so that no callback
- *     can ever delay a renewal. A callback that blocks delays the callbacks after it, and the lost
- *    @@ a renewal nor dynalock_lock_ensure.
+ *     can ever delay a renewal. A callback that blocks delays the callbacks after it; it delays
+ *     neither a renewal, nor a lost descriptor (by more than 25 ms), nor dynalock_lock_ensure.
  * 8.  FORK. A store cannot be used in a child of fork: every function answers DYNALOCK_ERR_FORKED
  *     there, sends nothing and touches no record. dynalock_lock_free and dynalock_close may be called
  *     in the child; they free memory alone. The parent does not notice.

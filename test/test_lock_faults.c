@@ -2,6 +2,8 @@
 /* Locks over a network that loses, doubles and delays: what becomes of writes whose answer did not come. */
 #include "support_lock.h"
 
+#include <inttypes.h>
+
 static const dynalock_lock_options by_default = {0};
 
 static dynalock_counters counters_of(dynalock_store *store)
@@ -72,6 +74,58 @@ static void test_a_try_that_got_no_answer_is_adopted_by_the_next_with_a_new_writ
     assert_true(capture_count(b->events, DYNALOCK_EVENT_ADOPTED, key) >= 1);
     lock_end(lock);
     dynalock_close(store);
+}
+
+/* The first try's request is late, and arrives while the second try's, of the same version, is on its
+ * way: only the number of the write in the nonce tells the two apart. */
+static void test_a_try_that_lands_during_the_next_is_adopted_by_a_new_write(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    const int64_t seen = INT64_C(8000000000000000000); /* so that both tries write seen + 1 */
+    dynalock_store *store = impatient(b);
+    dynalock_lock *lock = lock_make(store, key, (dynalock_lock_options){.poll_ms = 300});
+    struct waiter w;
+
+    warm(store);
+    bench_put_item(b, key,
+                   "'version':{'N':'%" PRId64 "'},'expires':{'N':'1'},"
+                   "'nonce':{'S':'0123456789abcdef0123456789abcdef.3.%" PRId64 "'}",
+                   seen, seen);
+    /* Twice: libcurl sends again by itself where a kept connection is closed. */
+    rig_fault(b->rig,
+              "'match':{'op':'PutItem','nth':2},'times':2,'action':{'do':'late','ms':1500}");
+    waiter_start(&w, lock, -1, LONG_MS);
+    assert_true(await_event(b, DYNALOCK_EVENT_WAITING, key, 1));
+    rig_fault(b->rig, "'match':{'op':'PutItem','nth':2},'action':{'do':'hold','where':'request'}");
+    assert_true(rig_wait(b->rig, "PutItem", "held", 1, LONG_MS));
+    for (int64_t end = monotonic_ms() + LONG_MS; version_of(b, key) != seen + 1;) {
+        assert_true(monotonic_ms() < end);
+    }
+    rig_let_go(b->rig);
+    check(waiter_join(&w), 0);
+    assert_int_equal(dynalock_lock_token(lock), seen + 2);
+    assert_int_equal(version_of(b, key), seen + 2);
+    lock_end(lock);
+    dynalock_close(store);
+}
+
+static void test_a_lease_counts_from_before_it_was_asked_for(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    const int64_t late_ms = 1000;
+    dynalock_lock *lock = lock_make(
+        b->store, key, (dynalock_lock_options){.ttl_ms = 3000, .renewal = DYNALOCK_RENEWAL_NONE});
+
+    warm(b->store);
+    rig_fault(b->rig, "'match':{'op':'PutItem'},'action':{'do':'delay','ms':1000}");
+    check(dynalock_lock_acquire(lock, -1, 0, &failure), 0);
+    assert_in_range(dynalock_lock_remaining_ms(lock), 1, 3000 - 250 - late_ms);
+    rig_fault(b->rig, "'match':{'op':'UpdateItem'},'action':{'do':'delay','ms':1000}");
+    check(dynalock_lock_renew(lock, 8000, &failure), 0);
+    assert_in_range(dynalock_lock_remaining_ms(lock), 1, 8000 - 250 - late_ms);
+    lock_end(lock);
 }
 
 static void test_an_answer_that_comes_after_the_lease_is_no_lock(void **state)
@@ -398,6 +452,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         LOCK_TEST(test_a_lost_answer_to_the_acquisition_is_found_to_have_won),
         LOCK_TEST(test_a_try_that_got_no_answer_is_adopted_by_the_next_with_a_new_write),
+        LOCK_TEST(test_a_try_that_lands_during_the_next_is_adopted_by_a_new_write),
+        LOCK_TEST(test_a_lease_counts_from_before_it_was_asked_for),
         LOCK_TEST(test_an_answer_that_comes_after_the_lease_is_no_lock),
         LOCK_TEST(test_a_try_that_lands_after_the_call_is_removed),
         LOCK_TEST(test_a_create_that_lands_after_its_tenure_holds_nothing),
