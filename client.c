@@ -164,6 +164,10 @@ bool dlk_call_begin(dynalock_store *store, struct dlk_call *call)
 {
     int64_t now = client_boot(store);
     int64_t left_ms = (call->deadline_us - now) / 1000;
+    if (store->generation != dlk_fork_generation()) { /* a callback of this call has forked */
+        (void)call_end(call, DYNALOCK_ERR_FORKED, "this is a child of fork");
+        return false;
+    }
     if (!dlk_buffer_ok(&call->body)) {
         call->code = dlk_buffer_result(&call->body, &call->error);
         return false;

@@ -29,7 +29,9 @@
  *     neither a renewal, nor a lost descriptor (by more than 25 ms), nor dynalock_lock_ensure.
  * 8.  FORK. A store cannot be used in a child of fork: every function answers DYNALOCK_ERR_FORKED
  *     there, sends nothing and touches no record. dynalock_lock_free and dynalock_close may be called
- *     in the child; they free memory alone. The parent does not notice.
+ *     in the child; they free memory alone. The parent does not notice. A callback that forks returns
+ *     in the child only to see its call refused; on_lost, and the log callback on the watch thread,
+ *     must not return in the child at all (_exit or exec there).
  * 9.  SIGNALS. No function is cut short by a signal handler, and SIGPIPE never reaches the program.
  * 10. DESCRIPTORS. All are close-on-exec.
  * 11. CLOSING. dynalock_close ends calls that other threads have in progress (DYNALOCK_ERR_CLOSED).

@@ -26,6 +26,9 @@ int dlk_enter(dynalock_store *store, dynalock_error *error)
 
 void dlk_leave(dynalock_store *store)
 {
+    if (store->generation != dlk_fork_generation()) {
+        return; /* a callback has forked: the mutex may be held by a thread that is not here */
+    }
     (void)pthread_mutex_lock(&store->mutex);
     store->users--;
     if (store->users == 0 && store->closing) {

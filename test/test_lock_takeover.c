@@ -214,7 +214,7 @@ static void test_from_a_killed_holder_after_its_expiry_and_within_the_bound(void
     (void)state;
     check(waiter_join(&play.killed.waiter), 0);
     int64_t at = play.killed.waiter.ended_real_ms;
-    assert_true(at >= play.killed_expires_ms + (test_is_local() ? 0 : GRACE_MS));
+    assert_true(at >= play.killed_expires_ms + GRACE_MS);
     assert_true(at <= play.killed_ms + BOUND_MS + LOAD_MS);
     assert_int_equal(dynalock_lock_state(play.killed.lock), DYNALOCK_LOCK_HELD);
 }
@@ -267,7 +267,7 @@ static void test_from_a_dead_go_client_after_the_longer_delay(void **state)
     (void)state;
     check(waiter_join(&play.go_dead.waiter), 0);
     int64_t at = play.go_dead.waiter.ended_real_ms;
-    assert_true(at >= play.go_expires_ms + (test_is_local() ? 0 : GO_GRACE_MS));
+    assert_true(at >= play.go_expires_ms + GO_GRACE_MS);
     assert_true(at <= play.go_expires_ms + GO_GRACE_MS + POLL_MS + LOAD_MS);
 }
 

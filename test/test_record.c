@@ -127,8 +127,7 @@ static void test_a_record_is_seen_until_it_has_surely_expired(void **state)
         sleep_ms(50);
     }
     assert_false(exists);
-    /* DynamoDB Local's time to live may remove it in its last second. */
-    assert_true(kv_now_s() >= expires + (test_is_local() ? 0 : 1));
+    assert_true(kv_now_s() > expires);
     assert_true(seen_at >= expires); /* seen in its last second */
 }
 

@@ -57,10 +57,12 @@ export class Database {
     }
   }
 
-  // The standard table; one that is there already will do.
-  async table(name) {
+  // The standard table; one that is there already will do. Its time to live is left off unless asked for: DynamoDB
+  // Local's removes records in the second in which they expire, which the real one never does.
+  async table(name, timeToLive = false) {
     await this.create(name);
     await this.active(name);
+    if (!timeToLive) return { ttl: false };
     const ttl = await this.raw('UpdateTimeToLive', {
       TableName: name,
       TimeToLiveSpecification: { AttributeName: 'expires', Enabled: true },

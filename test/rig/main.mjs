@@ -66,7 +66,7 @@
 //     trickle           the body in pieces of "bytes":1, "ms":50 between them
 //     garbage           sends "text" instead of HTTP, then closes
 //
-//   {"cmd":"table","server":..,"name":..} → {"ttl":bool}    the standard table, ACTIVE, with TTL where there is TTL
+//   {"cmd":"table","server":..,"name":..[,"ttl":true]} → {"ttl":bool}    the standard table, ACTIVE; with TTL if asked for
 //   {"cmd":"raw","server":..,"op":"GetItem","input":{...}}  → {"result":{...}} or {"error":NAME,"message","item"?}
 //       Any operation with AWS's client, past the proxies; DynamoDB JSON, bytes as base64.
 //   {"cmd":"go","server":..,"table":..,"partition":..,"client":"a","call":CALL,"key":..., OPTIONS} →
@@ -154,7 +154,7 @@ const COMMANDS = {
   'clear-faults': message => nothing(proxyOf(message).faults.clear()),
   seed: message => nothing(proxyOf(message).faults.seed(message)),
   'let-go': message => ({ released: proxyOf(message).letGo(message.op) }),
-  table: message => databases[serverOf(message)].table(message.name),
+  table: message => databases[serverOf(message)].table(message.name, message.ttl === true),
   raw: message => databases[serverOf(message)].raw(message.op, message.input),
   go: (message, connection) => goClient(connection, message).call(message.call, message.key, message),
   servers: () => ({ servers: ports() }),
