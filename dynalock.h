@@ -33,7 +33,9 @@
  *     in the child only to see its call refused; on_lost, and the log callback on the watch thread,
  *     must not return in the child at all (_exit or exec there).
  * 9.  SIGNALS. No function is cut short by a signal handler, and SIGPIPE never reaches the program.
- * 10. DESCRIPTORS. All are close-on-exec.
+ * 10. DESCRIPTORS. All are close-on-exec. A program that closes descriptors it does not know does so
+ *     before dynalock_open: after it a store's calls may fail with DYNALOCK_ERR_NETWORK or _SYSTEM,
+ *     its locks are lost by their deadlines, and dynalock_close still returns.
  * 11. CLOSING. dynalock_close ends calls that other threads have in progress (DYNALOCK_ERR_CLOSED).
  *     Locks keep their store's memory alive: they are freed before or after dynalock_close, and after
  *     it every function on them but dynalock_lock_free answers DYNALOCK_ERR_CLOSED.

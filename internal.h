@@ -24,6 +24,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <sys/types.h>
 
 #include "dynalock.h"
 #include "sigv4.h"
@@ -240,26 +241,38 @@ uint64_t dlk_random_below(uint64_t bound);  /* for jitter: not for secrets; 0 if
 /* How often this process has been forked off its ancestors since the library was loaded. */
 unsigned dlk_fork_generation(void);
 
+/* What a descriptor was when it was made: a host may close it, and the number become another's. */
+struct dlk_identity {
+    bool is_open;
+    dev_t device;
+    ino_t inode;
+};
+
 /* A descriptor that is readable from wake to drain. */
 struct dlk_wake {
     int read_fd;
     int write_fd; /* may be the same */
+    struct dlk_identity read_identity, write_identity;
 };
 
 int dlk_wake_open(struct dlk_wake *wake); /* 0 or DYNALOCK_ERR_SYSTEM */
 void dlk_wake_close(struct dlk_wake *wake);
 void dlk_wake_up(const struct dlk_wake *wake);
 void dlk_wake_drain(const struct dlk_wake *wake);
+bool dlk_wake_works(const struct dlk_wake *wake); /* false: the host has closed its descriptor */
 
 /* A descriptor that becomes readable after a time that counts suspended time. fd is -1 where the
  * system has none: then waits are cut in slices. */
 struct dlk_alarm {
     int fd;
+    struct dlk_identity identity;
 };
 
 int dlk_alarm_open(struct dlk_alarm *alarm);
 void dlk_alarm_close(struct dlk_alarm *alarm);
 void dlk_alarm_set(const struct dlk_alarm *alarm, int64_t delay_us); /* < 0: never; also drains */
+
+bool dlk_alarm_works(const struct dlk_alarm *alarm); /* as dlk_wake_works */
 
 /* poll(2) for at most timeout_ms (< 0: for ever) or until one of the descriptors (those < 0 are
  * left out) is readable, hung up or invalid: its index; -1: time is over or a signal came. */
@@ -426,6 +439,7 @@ void dlk_loop_start(struct dlk_loop *loop,
 void dlk_loop_adopt(struct dlk_loop *loop, struct dlk_exchange *exchange);
 void dlk_loop_run(struct dlk_loop *loop, int alarm_fd, int64_t timeout_ms);
 void dlk_loop_wake(struct dlk_loop *loop);
+bool dlk_loop_works(const struct dlk_loop *loop); /* false: the host has closed its descriptor */
 
 /* ---- log.c
  * ---------------------------------------------------------------------------------------- */

@@ -7,7 +7,9 @@
 #include "internal.h"
 
 #define KEEPER_WAIT_MAX_MS 60000
-#define KEEPER_JUDGE_MS 25 /* between two looks at the deadlines while the watch is in a callback */
+/* Between two looks at the deadlines while the watch is in a callback, or the host has closed what
+ * wakes a thread up. */
+#define KEEPER_JUDGE_MS 25
 #define KEEPER_SLICE_MS 250 /* where there is no clock that wakes up and counts suspended time */
 
 static int64_t keeper_now(const dynalock_store *store)
@@ -59,6 +61,9 @@ static void *keeper_main(void *context)
         }
         (void)pthread_mutex_unlock(&store->mutex);
         dlk_loop_run(store->loop, store->keeper_alarm.fd, wait);
+        if (!dlk_loop_works(store->loop) || !dlk_alarm_works(&store->keeper_alarm)) {
+            (void)dlk_wait_readable(NULL, 0, KEEPER_JUDGE_MS);
+        }
         (void)pthread_mutex_lock(&store->mutex);
     }
     (void)pthread_mutex_unlock(&store->mutex);
@@ -99,6 +104,9 @@ static void *watch_main(void *context)
         const int fds[2] = {store->watch_wake.read_fd, store->watch_alarm.fd};
         if (!stopping && dlk_wait_readable(fds, 2, wait) == 0) {
             dlk_wake_drain(&store->watch_wake);
+        }
+        if (!dlk_wake_works(&store->watch_wake) || !dlk_alarm_works(&store->watch_alarm)) {
+            (void)dlk_wait_readable(NULL, 0, KEEPER_JUDGE_MS);
         }
     }
     return NULL;

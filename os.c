@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <time.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifdef __linux__
@@ -106,10 +107,45 @@ static int os_set_flags(int fd)
 }
 #endif
 
+static struct dlk_identity os_identity(int fd)
+{
+    struct stat status;
+    if (fd < 0 || fstat(fd, &status) != 0) {
+        return (struct dlk_identity){false, 0, 0};
+    }
+    return (struct dlk_identity){true, status.st_dev, status.st_ino};
+}
+
+/* Whether it still is what was made here: the host may have closed it, and the number may be that of
+ * a socket or a file by now, which is not to be written to, nor to be closed. */
+static bool os_is_ours(int fd, const struct dlk_identity *made)
+{
+    struct dlk_identity now = os_identity(fd);
+    return now.is_open && made->is_open && now.device == made->device && now.inode == made->inode;
+}
+
+static void os_close(int fd, const struct dlk_identity *made)
+{
+    if (os_is_ours(fd, made)) {
+        (void)close(fd);
+    }
+}
+
+bool dlk_wake_works(const struct dlk_wake *wake)
+{
+    return os_is_ours(wake->read_fd, &wake->read_identity);
+}
+
+bool dlk_alarm_works(const struct dlk_alarm *alarm)
+{
+    return alarm->fd < 0 || os_is_ours(alarm->fd, &alarm->identity);
+}
+
 int dlk_wake_open(struct dlk_wake *wake)
 {
 #ifdef __linux__
     wake->read_fd = wake->write_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    wake->read_identity = wake->write_identity = os_identity(wake->read_fd);
     return wake->read_fd >= 0 ? 0 : DYNALOCK_ERR_SYSTEM;
 #else
     int fds[2];
@@ -119,6 +155,8 @@ int dlk_wake_open(struct dlk_wake *wake)
     }
     wake->read_fd = fds[0];
     wake->write_fd = fds[1];
+    wake->read_identity = os_identity(fds[0]);
+    wake->write_identity = os_identity(fds[1]);
     if (os_set_flags(fds[0]) != 0 || os_set_flags(fds[1]) != 0) {
         dlk_wake_close(wake);
         return DYNALOCK_ERR_SYSTEM;
@@ -129,12 +167,10 @@ int dlk_wake_open(struct dlk_wake *wake)
 
 void dlk_wake_close(struct dlk_wake *wake)
 {
-    if (wake->write_fd >= 0 && wake->write_fd != wake->read_fd) {
-        (void)close(wake->write_fd);
+    if (wake->write_fd != wake->read_fd) {
+        os_close(wake->write_fd, &wake->write_identity);
     }
-    if (wake->read_fd >= 0) {
-        (void)close(wake->read_fd);
-    }
+    os_close(wake->read_fd, &wake->read_identity);
     wake->read_fd = wake->write_fd = -1;
 }
 
@@ -142,6 +178,9 @@ void dlk_wake_up(const struct dlk_wake *wake)
 {
     static const uint64_t one = 1;
     ssize_t written = 0;
+    if (!os_is_ours(wake->write_fd, &wake->write_identity)) {
+        return;
+    }
     do {
         written = write(wake->write_fd, &one, sizeof one);
     } while (written < 0 && errno == EINTR);
@@ -152,6 +191,9 @@ void dlk_wake_drain(const struct dlk_wake *wake)
 {
     uint64_t bytes[32];
     ssize_t got = 0;
+    if (!os_is_ours(wake->read_fd, &wake->read_identity)) {
+        return;
+    }
     do {
         got = read(wake->read_fd, bytes, sizeof bytes);
     } while (got > 0 || (got < 0 && errno == EINTR));
@@ -161,6 +203,7 @@ int dlk_alarm_open(struct dlk_alarm *alarm)
 {
 #ifdef __linux__
     alarm->fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+    alarm->identity = os_identity(alarm->fd);
     return alarm->fd >= 0 ? 0 : DYNALOCK_ERR_SYSTEM;
 #else
     alarm->fd = -1;
@@ -170,10 +213,8 @@ int dlk_alarm_open(struct dlk_alarm *alarm)
 
 void dlk_alarm_close(struct dlk_alarm *alarm)
 {
-    if (alarm->fd >= 0) {
-        (void)close(alarm->fd);
-        alarm->fd = -1;
-    }
+    os_close(alarm->fd, &alarm->identity);
+    alarm->fd = -1;
 }
 
 void dlk_alarm_set(const struct dlk_alarm *alarm, int64_t delay_us)

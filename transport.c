@@ -849,3 +849,8 @@ void dlk_loop_wake(struct dlk_loop *loop)
 {
     dlk_wake_up(&loop->wake);
 }
+
+bool dlk_loop_works(const struct dlk_loop *loop)
+{
+    return dlk_wake_works(&loop->wake);
+}

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A child of fork: refused by every call, silent on its parent's connections, and rid of the store without harm. */
+#define _GNU_SOURCE /* unshare */
+#include "support_lock.h"
+#include "support_process.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CHILD_LIMIT_S 60
+#define CHILD_UNABLE 77
+
+/* What a child is asked to do with its parent's objects; it returns how much of it went wrong. */
+struct inherited {
+    struct bench *bench;
+    dynalock_store *store;
+    dynalock_lock *lock;
+    const char *key;
+    const char *endpoint, *certificate; /* of the server that speaks TLS */
+};
+
+/* cmocka's asserts are the parent's: a child says what is wrong, and counts it. */
+static int wrong(const char *what, int code, int expected)
+{
+    if (code == expected) {
+        return 0;
+    }
+    fprintf(stderr, "in the child: %s: %d, not %d\n", what, code, expected);
+    return 1;
+}
+
+static int child_status(pid_t child)
+{
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    return status;
+}
+
+static pid_t child_start(int (*play)(const struct inherited *), const struct inherited *inherited)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)signal(SIGALRM, SIG_DFL);
+        (void)alarm(CHILD_LIMIT_S);
+        _exit(play(inherited));
+    }
+    return child;
+}
+
+static void child_run(int (*play)(const struct inherited *), const struct inherited *inherited)
+{
+    assert_int_equal(child_status(child_start(play, inherited)), 0);
+}
+
+/* A held lock that the keeper renews, but not while a test runs. */
+static struct inherited inherit(struct bench *b)
+{
+    const char *key = bench_key(b);
+    dynalock_lock *lock = lock_take(b->store, key, (dynalock_lock_options){.ttl_ms = 120000});
+    check(dynalock_put(b->store, "record", dynalock_none(), NULL, &failure), DYNALOCK_OK);
+    return (struct inherited){.bench = b, .store = b->store, .lock = lock, .key = key};
+}
+
+/* ---- What a child may not do ----------------------------------------------------------------- */
+
+static int each_item(dynalock_kv *kv, void *context)
+{
+    (void)kv;
+    (void)context;
+    return 1;
+}
+
+static int refused_records(dynalock_store *store)
+{
+    dynalock_kv *kv = NULL;
+    dynalock_kv **items = NULL;
+    size_t count = 0;
+    bool exists = false;
+    const struct {
+        const char *what;
+        int code;
+    } calls[] = {
+        {"put", dynalock_put(store, "a", dynalock_none(), NULL, NULL)},
+        {"get", dynalock_get(store, "a", NULL, &kv, NULL)},
+        {"exists", dynalock_exists(store, "a", NULL, &exists, NULL)},
+        {"delete", dynalock_delete(store, "a", NULL)},
+        {"list", dynalock_list(store, NULL, NULL, &items, &count, NULL)},
+        {"list_each", dynalock_list_each(store, NULL, NULL, each_item, NULL, NULL)},
+        {"atomic_put", dynalock_atomic_put(store, "a", dynalock_none(), NULL, NULL, &kv, NULL)},
+        {"table_verify", dynalock_table_verify(store, NULL, NULL)},
+        {"table_create", dynalock_table_create(store, 0, NULL, NULL)},
+    };
+    int bad = 0;
+    for (size_t i = 0; i < COUNT(calls); i++) {
+        bad += wrong(calls[i].what, calls[i].code, DYNALOCK_ERR_FORKED);
+    }
+    return bad;
+}
+
+static int refused_locks(dynalock_store *store, dynalock_lock *lock)
+{
+    dynalock_kv *kv = NULL;
+    dynalock_lock *another = NULL;
+    dynalock_lock_info *infos = NULL;
+    dynalock_counters counters;
+    size_t count = 0;
+    int fd = -1;
+    const struct {
+        const char *what;
+        int code;
+    } calls[] = {
+        {"lock_new", dynalock_lock_new(store, "a", NULL, &another, NULL)},
+        {"acquire", dynalock_lock_acquire(lock, -1, -1, NULL)},
+        {"renew", dynalock_lock_renew(lock, 0, NULL)},
+        {"release", dynalock_lock_release(lock, NULL)},
+        {"ensure", dynalock_lock_ensure(lock, 0, NULL)},
+        {"lost_fd", dynalock_lock_lost_fd(lock, &fd, NULL)},
+        {"holder", dynalock_lock_holder(lock, &kv, NULL, NULL)},
+        {"locks", dynalock_locks(store, &infos, &count, NULL)},
+        {"counters", dynalock_store_counters(store, &counters)},
+    };
+    int bad = 0;
+    for (size_t i = 0; i < COUNT(calls); i++) {
+        bad += wrong(calls[i].what, calls[i].code, DYNALOCK_ERR_FORKED);
+    }
+    bad += wrong("remaining_ms", (int)dynalock_lock_remaining_ms(lock), 0);
+    bad += wrong("token", (int)dynalock_lock_token(lock), 0);
+    bad += wrong("state", dynalock_lock_state(lock), DYNALOCK_LOCK_IDLE);
+    bad += wrong("cause", dynalock_lock_cause(lock), DYNALOCK_CAUSE_NONE);
+    return bad;
+}
+
+static int child_tries_everything(const struct inherited *inherited)
+{
+    return refused_records(inherited->store) + refused_locks(inherited->store, inherited->lock);
+}
+
+static int child_frees_then_closes(const struct inherited *inherited)
+{
+    dynalock_lock_free(inherited->lock);
+    return wrong("close", dynalock_close(inherited->store), DYNALOCK_OK);
+}
+
+static int child_closes_then_frees(const struct inherited *inherited)
+{
+    int bad = wrong("close", dynalock_close(inherited->store), DYNALOCK_OK);
+    dynalock_lock_free(inherited->lock);
+    return bad;
+}
+
+static int child_of_a_child(const struct inherited *inherited)
+{
+    pid_t grandchild = fork();
+    if (grandchild == 0) {
+        _exit(child_tries_everything(inherited) + child_closes_then_frees(inherited));
+    }
+    return wrong("the grandchild", child_status(grandchild), 0) +
+           child_frees_then_closes(inherited);
+}
+
+static int child_opens_its_own(const struct inherited *inherited)
+{
+    dynalock_store *own = bench_open(inherited->bench, NULL);
+    int bad = wrong("put", dynalock_put(own, "child", dynalock_none(), NULL, NULL), DYNALOCK_OK);
+    return bad + wrong("close", dynalock_close(own), DYNALOCK_OK) +
+           child_frees_then_closes(inherited);
+}
+
+/* The lock is held as before, and the next request goes over the connection that was there. */
+static void parent_unharmed(struct inherited *inherited, int64_t token)
+{
+    struct bench *b = inherited->bench;
+    dynalock_counters before;
+    dynalock_counters after;
+    check(dynalock_store_counters(inherited->store, &before), DYNALOCK_OK);
+    check(dynalock_put(inherited->store, "record", dynalock_none(), NULL, &failure), DYNALOCK_OK);
+    check(dynalock_lock_ensure(inherited->lock, 1000, &failure), DYNALOCK_OK);
+    check(dynalock_lock_renew(inherited->lock, 0, &failure), DYNALOCK_OK);
+    check(dynalock_store_counters(inherited->store, &after), DYNALOCK_OK);
+    assert_int_equal(after.connections, before.connections);
+    assert_int_equal(after.retries, before.retries);
+    assert_int_equal(dynalock_lock_token(inherited->lock), token);
+    assert_true(is_there(b, inherited->key));
+    lock_end(inherited->lock);
+}
+
+static void test_a_child_is_refused_or_frees_and_sends_nothing(void **state)
+{
+    static int (*const plays[])(const struct inherited *) = {
+        child_tries_everything, child_frees_then_closes, child_closes_then_frees, child_of_a_child};
+    struct bench *b = *state;
+    for (size_t i = 0; i < COUNT(plays); i++) {
+        struct inherited inherited = inherit(b);
+        int64_t token = dynalock_lock_token(inherited.lock);
+        bench_reset(b);
+        child_run(plays[i], &inherited);
+        assert_int_equal(bench_count(b, NULL), 0);
+        assert_int_equal(rig_connections(b->rig), 0);
+        parent_unharmed(&inherited, token);
+    }
+}
+
+static void test_a_child_opens_a_store_of_its_own(void **state)
+{
+    struct bench *b = *state;
+    struct inherited inherited = inherit(b);
+    int64_t token = dynalock_lock_token(inherited.lock);
+    bench_reset(b);
+    child_run(child_opens_its_own, &inherited);
+    assert_true(is_there(b, "child"));
+    assert_int_equal(rig_connections(b->rig), 1);
+    parent_unharmed(&inherited, token);
+}
+
+static void test_the_keeper_goes_on_after_a_child_has_closed_the_store(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    struct inherited inherited = {.bench = b, .store = b->store, .key = key};
+    inherited.lock = lock_take(b->store, key, (dynalock_lock_options){.ttl_ms = 3000});
+    child_run(child_closes_then_frees, &inherited);
+    capture_clear(b->events);
+    assert_true(await_event(b, DYNALOCK_EVENT_RENEWED, key, 2));
+    check(dynalock_lock_ensure(inherited.lock, 0, &failure), DYNALOCK_OK);
+    lock_end(inherited.lock);
+}
+
+/* ---- While calls are in progress ------------------------------------------------------------- */
+
+static void *puts_until_closed(void *context)
+{
+    const struct inherited *inherited = context;
+    int code = DYNALOCK_OK;
+    while (code == DYNALOCK_OK) {
+        code = dynalock_put(inherited->store, "busy", dynalock_none(), NULL, NULL);
+    }
+    return code == DYNALOCK_ERR_CLOSED ? context : NULL;
+}
+
+static void test_forks_amid_the_calls_of_other_threads_harm_nobody(void **state)
+{
+    struct bench *b = *state;
+    dynalock_store *store = bench_open(b, NULL);
+    const char *key = bench_key(b);
+    dynalock_lock *lock = lock_take(store, key, (dynalock_lock_options){.ttl_ms = 3000});
+    struct inherited inherited = {.bench = b, .store = store, .lock = lock, .key = key};
+    pthread_t threads[3];
+    for (size_t i = 0; i < COUNT(threads); i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, puts_until_closed, &inherited), 0);
+    }
+    for (int i = 0; i < 12; i++) {
+        child_run(i % 3 == 0   ? child_tries_everything
+                  : i % 3 == 1 ? child_frees_then_closes
+                               : child_closes_then_frees,
+                  &inherited);
+    }
+    check(dynalock_lock_ensure(lock, 0, &failure), DYNALOCK_OK);
+    lock_end(lock);
+    dynalock_close(store);
+    for (size_t i = 0; i < COUNT(threads); i++) {
+        void *ended = NULL;
+        assert_int_equal(pthread_join(threads[i], &ended), 0);
+        assert_ptr_equal(ended, &inherited);
+    }
+}
+
+static int child_sees_a_call_under_way(const struct inherited *inherited)
+{
+    return refused_records(inherited->store) +
+           wrong("acquire", dynalock_lock_acquire(inherited->lock, -1, 0, NULL),
+                 DYNALOCK_ERR_FORKED) +
+           child_closes_then_frees(inherited);
+}
+
+static void test_a_fork_amid_an_acquisition_goes_unnoticed(void **state)
+{
+    static const char *const steps[] = {"request", "answer"};
+    struct bench *b = *state;
+    warm(b->store); /* the first request of an acquisition is then its write */
+    for (size_t i = 0; i < COUNT(steps); i++) {
+        struct waiter w;
+        struct inherited inherited = {.bench = b, .store = b->store, .key = bench_key(b)};
+        inherited.lock = lock_make(b->store, inherited.key, (dynalock_lock_options){0});
+        bench_reset(b);
+        rig_fault(b->rig, "'action':{'do':'hold','where':'%s'}", steps[i]);
+        waiter_start(&w, inherited.lock, -1, 0);
+        assert_true(rig_wait(b->rig, NULL, "held", 1, LONG_MS));
+        int before = bench_count(b, NULL);
+        child_run(child_sees_a_call_under_way, &inherited);
+        assert_int_equal(bench_count(b, NULL), before);
+        assert_int_equal(rig_let_go(b->rig), 1);
+        assert_int_equal(waiter_join(&w), DYNALOCK_OK);
+        lock_end(inherited.lock);
+    }
+}
+
+/* ---- A fork in a callback -------------------------------------------------------------------- */
+
+/* The callback forks, and returns in both; the pid, in the parent. */
+struct forker {
+    pid_t child;
+    bool forked;
+};
+
+static void forker_fork(struct forker *forker)
+{
+    if (!forker->forked) {
+        forker->forked = true;
+        fflush(NULL);
+        forker->child = fork();
+    }
+}
+
+static int on_item(dynalock_kv *kv, void *context)
+{
+    (void)kv;
+    forker_fork(context);
+    return 0;
+}
+
+static void on_event(const dynalock_event *event, void *context)
+{
+    if (event->id == DYNALOCK_EVENT_RETRY) {
+        forker_fork(context);
+    }
+}
+
+/* In the child: ends it. In the parent: the child ended well. */
+static void forker_end(const struct forker *forker, int code)
+{
+    assert_true(forker->forked);
+    if (forker->child == 0) {
+        _exit(wrong("the call that forked", code, DYNALOCK_ERR_FORKED));
+    }
+    assert_int_equal(code, DYNALOCK_OK);
+    assert_int_equal(child_status(forker->child), 0);
+}
+
+static void test_a_child_made_while_listing_gets_no_further_page(void **state)
+{
+    struct bench *b = *state;
+    static char bytes[200 * 1024];
+    struct forker forker = {0};
+    char key[24];
+    for (int i = 0; i < 5; i++) { /* of 267 KB in base64: more than the 1 MB of a page */
+        snprintf(key, sizeof key, "large%d", i);
+        check(dynalock_put(b->store, key, dynalock_bytes(bytes, sizeof bytes), NULL, &failure),
+              DYNALOCK_OK);
+    }
+    bench_reset(b);
+    int code = dynalock_list_each(b->store, "large", NULL, on_item, &forker, NULL);
+    forker_end(&forker, code);
+    assert_true(bench_count(b, "Query") >= 2);
+    check(dynalock_put(b->store, "record", dynalock_none(), NULL, &failure), DYNALOCK_OK);
+    assert_int_equal(rig_connections(b->rig), 0);
+}
+
+static void test_a_child_made_while_logging_does_not_try_again(void **state)
+{
+    struct bench *b = *state;
+    struct forker forker = {0};
+    dynalock_options options = bench_options(b);
+    options.log = on_event;
+    options.log_context = &forker;
+    dynalock_store *store = bench_open(b, &options);
+    rig_fault(b->rig, "'match':{'op':'UpdateItem'},'action':{'do':'status','status':500}");
+    bench_reset(b);
+    int code = dynalock_put(store, "record", dynalock_none(), NULL, NULL);
+    forker_end(&forker, code);
+    assert_int_equal(bench_count(b, "UpdateItem"), 2);
+    dynalock_close(store);
+}
+
+/* ---- Over TLS -------------------------------------------------------------------------------- */
+
+/* A process whose libcurl trusts the certificate alone, by a mount that it alone sees. */
+static bool fork_trusts(const char *certificate)
+{
+    const char *named = "/etc/ssl/certs/ca-certificates.crt";
+    char bundle[4096];
+#if LIBCURL_VERSION_NUM >= 0x074600
+    named = curl_version_info(CURLVERSION_NOW)->cainfo;
+#endif
+    return named && realpath(named, bundle) &&
+           (unshare(CLONE_NEWNS) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0) &&
+           mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount(certificate, bundle, NULL, MS_BIND, NULL) == 0;
+}
+
+/* The server closes a connection on which it is told goodbye: a second one would be counted. */
+static int play_over_tls(const struct inherited *inherited)
+{
+    dynalock_options options = bench_options(inherited->bench);
+    dynalock_counters counters = {0};
+    dynalock_lock *lock = NULL;
+    options.endpoint = inherited->endpoint;
+    dynalock_store *store = bench_open(inherited->bench, &options);
+    int bad = wrong("delete", dynalock_delete(store, "k", NULL), DYNALOCK_ERR_REFUSED) +
+              wrong("lock_new", dynalock_lock_new(store, "k", NULL, &lock, NULL), DYNALOCK_OK);
+    for (int i = 0; i < 3; i++) {
+        const struct inherited again = {.store = store, .lock = lock};
+        int status = child_status(child_start(child_closes_then_frees, &again));
+        bad += wrong("its child", status, 0);
+        bad += wrong("delete", dynalock_delete(store, "k", NULL), DYNALOCK_ERR_REFUSED);
+    }
+    bad += wrong("counters", dynalock_store_counters(store, &counters), DYNALOCK_OK) +
+           wrong("connections", (int)counters.connections, 1);
+    dynalock_lock_free(lock);
+    dynalock_close(store);
+    return bad;
+}
+
+static int play_trusting(const struct inherited *inherited)
+{
+    return fork_trusts(inherited->certificate) ? play_over_tls(inherited) : CHILD_UNABLE;
+}
+
+static void test_over_tls_a_child_says_no_goodbye(void **state)
+{
+    char folder[] = "/tmp/dynalock-fork-XXXXXX";
+    char key[64];
+    char certificate[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(key, sizeof key, "%s/key.pem", folder);
+    snprintf(certificate, sizeof certificate, "%s/cert.pem", folder);
+    process_certificate(key, certificate, "127.0.0.1");
+    struct process server = process_start("fair", key, certificate);
+    const struct inherited inherited = {
+        .bench = *state, .endpoint = server.endpoint, .certificate = certificate};
+    int status = child_status(child_start(play_trusting, &inherited));
+    process_end(&server);
+    unlink(key);
+    unlink(certificate);
+    rmdir(folder);
+    assert_int_equal(status,
+                     0); /* CHILD_UNABLE, as an exit status: no mount namespace can be made */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        LOCK_TEST(test_a_child_is_refused_or_frees_and_sends_nothing),
+        LOCK_TEST(test_a_child_opens_a_store_of_its_own),
+        LOCK_TEST(test_the_keeper_goes_on_after_a_child_has_closed_the_store),
+        LOCK_TEST(test_forks_amid_the_calls_of_other_threads_harm_nobody),
+        LOCK_TEST(test_a_fork_amid_an_acquisition_goes_unnoticed),
+        LOCK_TEST(test_a_child_made_while_listing_gets_no_further_page),
+        LOCK_TEST(test_a_child_made_while_logging_does_not_try_again),
+        LOCK_TEST(test_over_tls_a_child_says_no_goodbye),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,570 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The library as a guest in a process: with small stacks, without its descriptors, loaded and unloaded, with the
+ * host's allocators, and whenever the host sets up libcurl. What concerns a whole process is played by this program
+ * anew: test_guest ROLE ENDPOINT TABLE PARTITION, whose exit status counts what went wrong.
+ */
+#include "support_lock.h"
+
+#include <curl/curl.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/auxv.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define STACK_SIZE ((size_t)128 * 1024)
+#define ROLE_LIMIT_S 60
+#define ROLE_UNABLE 77
+
+static int wrong(const char *what, int code, int expected)
+{
+    if (code == expected) {
+        return 0;
+    }
+    fprintf(stderr, "%s: %d (%s), not %d\n", what, code, dynalock_strerror(code), expected);
+    return 1;
+}
+
+/* ---- What each host does --------------------------------------------------------------------- */
+
+/* The functions, whether linked or loaded. */
+struct library {
+    __typeof__(dynalock_open) *open;
+    __typeof__(dynalock_close) *close;
+    __typeof__(dynalock_put) *put;
+    __typeof__(dynalock_get) *get;
+    __typeof__(dynalock_kv_json) *kv_json;
+    __typeof__(dynalock_kv_free) *kv_free;
+    __typeof__(dynalock_lock_new) *lock_new;
+    __typeof__(dynalock_lock_acquire) *acquire;
+    __typeof__(dynalock_lock_free) *lock_free;
+};
+
+static const struct library linked = {dynalock_open,     dynalock_close,        dynalock_put,
+                                      dynalock_get,      dynalock_kv_json,      dynalock_kv_free,
+                                      dynalock_lock_new, dynalock_lock_acquire, dynalock_lock_free};
+
+struct place {
+    const char *endpoint, *table, *partition;
+};
+
+static dynalock_options place_options(const struct place *place)
+{
+    return (dynalock_options){.region = RIG_REGION,
+                              .endpoint = place->endpoint,
+                              .access_key_id = RIG_KEY_ID,
+                              .secret_access_key = RIG_SECRET};
+}
+
+static int use_values(const struct library *lib, dynalock_store *store)
+{
+    json_t *made = json_pack("{s:s,s:[i,f,b,n]}", "text", "a", "list", 1, 0.5, 1);
+    json_t *read = NULL;
+    dynalock_kv *kv = NULL;
+    int bad = wrong("put", lib->put(store, "guest", dynalock_json(made), NULL, NULL), DYNALOCK_OK) +
+              wrong("get", lib->get(store, "guest", NULL, &kv, NULL), DYNALOCK_OK);
+    if (bad == 0) {
+        bad += wrong("json", lib->kv_json(kv, &read, NULL), DYNALOCK_OK);
+        bad += wrong("equal", json_equal(made, read), 1);
+    }
+    json_decref(read);
+    json_decref(made);
+    lib->kv_free(kv);
+    return bad;
+}
+
+/* A value there and back, a lock with its keeper, and the end. */
+static int use(const struct library *lib, const struct place *place)
+{
+    dynalock_store *store = NULL;
+    dynalock_lock *lock = NULL;
+    dynalock_options options = place_options(place);
+    int bad = wrong("open", lib->open(place->table, place->partition, &options, &store, NULL), 0);
+    if (bad != 0) {
+        return bad;
+    }
+    bad += use_values(lib, store);
+    bad += wrong("lock_new", lib->lock_new(store, "guest lock", NULL, &lock, NULL), DYNALOCK_OK);
+    bad += lock ? wrong("acquire", lib->acquire(lock, -1, LONG_MS, NULL), DYNALOCK_OK) : 0;
+    lib->lock_free(lock);
+    return bad + wrong("close", lib->close(store), DYNALOCK_OK);
+}
+
+/* ---- Roles ----------------------------------------------------------------------------------- */
+
+static int role_curl_never(const struct place *place)
+{
+    return use(&linked, place);
+}
+
+/* The host may even end it: libcurl counts, and the library has its own share. */
+static int role_curl_before(const struct place *place)
+{
+    int bad = wrong("curl_global_init", (int)curl_global_init(CURL_GLOBAL_ALL), 0);
+    bad += use(&linked, place);
+    curl_global_cleanup();
+    return bad + use(&linked, place);
+}
+
+static int role_curl_after(const struct place *place)
+{
+    int bad = use(&linked, place);
+    bad += wrong("curl_global_init", (int)curl_global_init(CURL_GLOBAL_ALL), 0);
+    CURL *easy = curl_easy_init();
+    bad += wrong("curl_easy_init", easy != NULL, 1);
+    curl_easy_cleanup(easy);
+    curl_global_cleanup();
+    return bad + use(&linked, place);
+}
+
+/* Allocators whose blocks no other can free: a mark and the size stand before each. */
+struct guarded {
+    char mark[16];
+    size_t size;
+    max_align_t bytes[];
+};
+
+static const char guard_mark[16] = "a guarded block";
+static unsigned long guard_count;
+
+static void *guard_alloc(size_t size)
+{
+    struct guarded *block = malloc(sizeof *block + size);
+    if (!block) {
+        return NULL;
+    }
+    memcpy(block->mark, guard_mark, sizeof guard_mark);
+    block->size = size;
+    __atomic_add_fetch(&guard_count, 1, __ATOMIC_RELAXED);
+    return block->bytes;
+}
+
+static struct guarded *guard_of(void *p)
+{
+    struct guarded *block = (struct guarded *)(void *)((char *)p - offsetof(struct guarded, bytes));
+    if (memcmp(block->mark, guard_mark, sizeof guard_mark) != 0) {
+        abort(); /* it is another allocator's */
+    }
+    return block;
+}
+
+static void guard_free(void *p)
+{
+    if (p) {
+        struct guarded *block = guard_of(p);
+        block->mark[0] = 0;
+        free(block);
+    }
+}
+
+static void *guard_realloc(void *p, size_t size)
+{
+    void *moved = guard_alloc(size);
+    if (moved && p) {
+        size_t old = guard_of(p)->size;
+        memcpy(moved, p, old < size ? old : size);
+        guard_free(p);
+    }
+    return moved;
+}
+
+static void *guard_calloc(size_t count, size_t size)
+{
+    void *p = guard_alloc(count * size);
+    return p ? memset(p, 0, count * size) : NULL;
+}
+
+static char *guard_strdup(const char *text)
+{
+    char *copy = guard_alloc(strlen(text) + 1);
+    return copy ? strcpy(copy, text) : NULL;
+}
+
+static int role_allocators(const struct place *place)
+{
+    json_set_alloc_funcs(guard_alloc, guard_free);
+    int bad = wrong("json", use(&linked, place), 0);
+    unsigned long by_json = guard_count;
+    return bad + wrong("jansson used them", by_json > 0, 1);
+}
+
+static int role_curl_allocators(const struct place *place)
+{
+    int bad = wrong("curl_global_init_mem",
+                    (int)curl_global_init_mem(CURL_GLOBAL_ALL, guard_alloc, guard_free,
+                                              guard_realloc, guard_strdup, guard_calloc),
+                    0);
+    bad += use(&linked, place);
+    return bad + wrong("libcurl used them", guard_count > 0, 1);
+}
+
+/* A host that closes all descriptors it does not know, with a lock held. */
+static int role_closed_descriptors(const struct place *place)
+{
+    struct rusage before;
+    struct rusage after;
+    dynalock_store *store = NULL;
+    dynalock_lock *lock = NULL;
+    dynalock_options options = place_options(place);
+    options.timeout_ms = 3000;
+    options.close_timeout_ms = 1000;
+    const dynalock_lock_options lease = {.ttl_ms = 3000};
+    int bad =
+        wrong("open", dynalock_open(place->table, place->partition, &options, &store, NULL), 0) +
+        wrong("lock_new", dynalock_lock_new(store, "closed", &lease, &lock, NULL), 0) +
+        wrong("acquire", dynalock_lock_acquire(lock, -1, LONG_MS, NULL), 0) +
+        wrong("put", dynalock_put(store, "closed put", dynalock_none(), NULL, NULL), 0);
+    for (int fd = 3; fd < 1024; fd++) {
+        (void)close(fd);
+    }
+    (void)getrusage(RUSAGE_SELF, &before);
+    int64_t until = monotonic_ms() + 4000;
+    dynalock_error error = {0};
+    int code = dynalock_put(store, "closed put", dynalock_none(), NULL, &error);
+    bad += wrong("the put fails or works, and says so", code == 0 || error.message[0] != 0, 1);
+    code = dynalock_lock_release(lock, &error);
+    bad += wrong("the release fails or works, and says so", code == 0 || error.message[0] != 0, 1);
+    sleep_ms(until - monotonic_ms());
+    (void)getrusage(RUSAGE_SELF, &after);
+    int64_t used_ms = (after.ru_utime.tv_sec - before.ru_utime.tv_sec + after.ru_stime.tv_sec -
+                       before.ru_stime.tv_sec) *
+                          1000 +
+                      (after.ru_utime.tv_usec - before.ru_utime.tv_usec + after.ru_stime.tv_usec -
+                       before.ru_stime.tv_usec) /
+                          1000;
+    bad += wrong("a thread spins", used_ms > 1500, 0);
+    bad += wrong("lock_state", dynalock_lock_state(lock) == DYNALOCK_LOCK_HELD, 0);
+    dynalock_lock_free(lock);
+    return bad + wrong("close", dynalock_close(store), 0);
+}
+
+/* POSIX lets a function's address be that of an object; ISO C has no word for it. */
+static void library_load(void *handle, const char *name, void *function)
+{
+    void *symbol = dlsym(handle, name);
+    if (!symbol) {
+        fprintf(stderr, "%s\n", dlerror());
+        exit(1);
+    }
+    memcpy(function, &symbol, sizeof symbol);
+}
+
+/* The shared library that make builds, by where this program is. */
+static void library_path(char path[PATH_MAX])
+{
+    char program[PATH_MAX / 2] = "";
+    (void)!readlink("/proc/self/exe", program, sizeof program - 1);
+    *strrchr(program, '/') = 0;
+    snprintf(path, PATH_MAX, "%s/../../release/libdynalock.so", program);
+}
+
+static int role_unloaded(const struct place *place)
+{
+    char path[PATH_MAX];
+    library_path(path);
+    for (int i = 0; i < 3; i++) {
+        void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        if (!handle) {
+            fprintf(stderr, "%s\n", dlerror());
+            return 1;
+        }
+        struct library loaded;
+        library_load(handle, "dynalock_open", &loaded.open);
+        library_load(handle, "dynalock_close", &loaded.close);
+        library_load(handle, "dynalock_put", &loaded.put);
+        library_load(handle, "dynalock_get", &loaded.get);
+        library_load(handle, "dynalock_kv_json", &loaded.kv_json);
+        library_load(handle, "dynalock_kv_free", &loaded.kv_free);
+        library_load(handle, "dynalock_lock_new", &loaded.lock_new);
+        library_load(handle, "dynalock_lock_acquire", &loaded.acquire);
+        library_load(handle, "dynalock_lock_free", &loaded.lock_free);
+        int bad = use(&loaded, place) + wrong("dlclose", dlclose(handle), 0);
+        pid_t child = fork(); /* calls the handlers that are left */
+        if (child == 0) {
+            _exit(0);
+        }
+        int status = 1;
+        (void)waitpid(child, &status, 0);
+        if (bad + wrong("the child", status, 0) != 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Of a setuid program the environment is the user's: it must not say where requests go. */
+static int role_setuid(const struct place *place)
+{
+    dynalock_store *store = NULL;
+    dynalock_error error = {0};
+    if (getauxval(AT_SECURE) == 0) {
+        return ROLE_UNABLE;
+    }
+    int bad = wrong("without a region",
+                    dynalock_open(place->table, place->partition, NULL, &store, &error),
+                    DYNALOCK_ERR_CONFIG);
+    const dynalock_options options = {.region = RIG_REGION};
+    bad += wrong("without keys",
+                 dynalock_open(place->table, place->partition, &options, &store, &error),
+                 DYNALOCK_ERR_CREDENTIALS);
+    _exit(bad); /* the leak sanitizer may not look at such a process */
+}
+
+static const struct {
+    const char *name;
+    int (*play)(const struct place *place);
+} roles[] = {
+    {"curl never", role_curl_never},
+    {"curl before", role_curl_before},
+    {"curl after", role_curl_after},
+    {"allocators", role_allocators},
+    {"curl allocators", role_curl_allocators},
+    {"closed descriptors", role_closed_descriptors},
+    {"unloaded", role_unloaded},
+    {"setuid", role_setuid},
+};
+
+static int role_play(char **arguments)
+{
+    const struct place place = {arguments[2], arguments[3], arguments[4]};
+    (void)alarm(ROLE_LIMIT_S);
+    for (size_t i = 0; i < COUNT(roles); i++) {
+        if (strcmp(arguments[1], roles[i].name) == 0) {
+            return roles[i].play(&place);
+        }
+    }
+    return 1;
+}
+
+/* ---- The tests ------------------------------------------------------------------------------- */
+
+static int role_run(struct bench *b, const char *program, const char *role)
+{
+    int status = 0;
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)execl(program, "test_guest", role, b->endpoint, b->table, b->partition, (char *)NULL);
+        _exit(127);
+    }
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    return status;
+}
+
+static void role_test(void **state, const char *role)
+{
+    print_message("%s\n", role);
+    assert_int_equal(role_run(*state, "/proc/self/exe", role), 0);
+}
+
+static void test_the_host_sets_libcurl_up_before_or_after_or_never(void **state)
+{
+    role_test(state, "curl never");
+    role_test(state, "curl before");
+    role_test(state, "curl after");
+}
+
+static void test_the_host_replaces_allocators(void **state)
+{
+    role_test(state, "allocators");
+    role_test(state, "curl allocators");
+}
+
+static void test_the_host_closes_all_descriptors(void **state)
+{
+    struct bench *b = *state;
+    int proxy = b->rig->proxy;
+    snprintf(b->endpoint, sizeof b->endpoint, "%s", rig_proxy_new(b->rig, test_server(), NULL));
+    role_test(state, "closed descriptors");
+    b->rig->proxy = proxy;
+}
+
+static void test_the_library_is_loaded_and_unloaded_again_and_again(void **state)
+{
+    role_test(state, "unloaded");
+}
+
+/* A copy of this program that belongs to nobody and runs as nobody, whoever calls it; false: not possible here. */
+static bool setuid_copy(const char *copy)
+{
+    char command[PATH_MAX];
+    char program[PATH_MAX / 2] = "";
+    (void)!readlink("/proc/self/exe", program, sizeof program - 1);
+    snprintf(command, sizeof command, "cp '%s' '%s' && chown 65534 '%s' && chmod 4755 '%s'",
+             program, copy, copy, copy);
+    return geteuid() == 0 && system(command) == 0;
+}
+
+static void test_a_setuid_program_asks_no_environment(void **state)
+{
+    struct bench *b = *state;
+    char folder[] = "/tmp/dynalock-guest-XXXXXX";
+    char copy[64];
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(chmod(folder, 0755), 0);
+    snprintf(copy, sizeof copy, "%s/test_guest", folder);
+    setenv("AWS_REGION", RIG_REGION, 1);
+    setenv("AWS_ENDPOINT_URL", b->endpoint, 1);
+    setenv("AWS_ACCESS_KEY_ID", RIG_KEY_ID, 1);
+    setenv("AWS_SECRET_ACCESS_KEY", RIG_SECRET, 1);
+    int status = setuid_copy(copy) ? role_run(b, copy, "setuid") : ROLE_UNABLE << 8;
+    unsetenv("AWS_REGION");
+    unsetenv("AWS_ENDPOINT_URL");
+    unsetenv("AWS_ACCESS_KEY_ID");
+    unsetenv("AWS_SECRET_ACCESS_KEY");
+    unlink(copy);
+    rmdir(folder);
+    /* 127: its dynamic linker, too, asks no $ORIGIN for the shared library. */
+    if (WEXITSTATUS(status) != ROLE_UNABLE && WEXITSTATUS(status) != 127) {
+        assert_int_equal(status, 0);
+    }
+}
+
+/* ---- Small stacks ---------------------------------------------------------------------------- */
+
+static int count_item(dynalock_kv *kv, void *context)
+{
+    (void)kv;
+    ++*(int *)context;
+    return 0;
+}
+
+static int small_records(dynalock_store *store, const char *key)
+{
+    dynalock_kv *kv = NULL;
+    dynalock_kv **items = NULL;
+    size_t count = 0;
+    int seen = 0;
+    bool exists = false;
+    int bad = wrong("atomic_put",
+                    dynalock_atomic_put(store, key, dynalock_bytes("x", 1), NULL, NULL, &kv, NULL),
+                    DYNALOCK_OK) +
+              wrong("exists", dynalock_exists(store, key, NULL, &exists, NULL), DYNALOCK_OK) +
+              wrong("list", dynalock_list(store, NULL, NULL, &items, &count, NULL), DYNALOCK_OK) +
+              wrong("list_each", dynalock_list_each(store, NULL, NULL, count_item, &seen, NULL),
+                    DYNALOCK_OK) +
+              wrong("atomic_delete", dynalock_atomic_delete(store, key, kv, NULL), DYNALOCK_OK) +
+              wrong("delete", dynalock_delete(store, key, NULL), DYNALOCK_OK) +
+              wrong("verify", dynalock_table_verify(store, NULL, NULL), DYNALOCK_OK);
+    dynalock_kv_free(kv);
+    dynalock_list_free(items, count);
+    return bad;
+}
+
+static int small_locks(dynalock_store *store, const char *key)
+{
+    dynalock_lock *lock = NULL;
+    dynalock_kv *kv = NULL;
+    dynalock_lock_info *infos = NULL;
+    dynalock_error error;
+    size_t count = 0;
+    int bad = wrong("lock_new", dynalock_lock_new(store, key, NULL, &lock, &error), DYNALOCK_OK) +
+              wrong("acquire", dynalock_lock_acquire(lock, -1, LONG_MS, &error), DYNALOCK_OK) +
+              wrong("renew", dynalock_lock_renew(lock, 0, &error), DYNALOCK_OK) +
+              wrong("holder", dynalock_lock_holder(lock, &kv, NULL, &error), DYNALOCK_OK) +
+              wrong("locks", dynalock_locks(store, &infos, &count, &error), DYNALOCK_OK) +
+              wrong("release", dynalock_lock_release(lock, &error), DYNALOCK_OK);
+    dynalock_kv_free(kv);
+    dynalock_locks_free(infos);
+    dynalock_lock_free(lock);
+    return bad;
+}
+
+struct small {
+    struct bench *bench;
+    const char *record, *lock;
+    int bad;
+};
+
+static void *small_run(void *context)
+{
+    struct small *small = context;
+    struct bench *b = small->bench;
+    const struct place place = {b->endpoint, b->table, b->partition};
+    small->bad = use(&linked, &place) + small_records(b->store, small->record) +
+                 small_locks(b->store, small->lock);
+    return NULL;
+}
+
+static void test_a_thread_with_a_stack_of_128_kb_does_everything(void **state)
+{
+    struct bench *b = *state;
+    struct small small = {.bench = b, .record = bench_key(b), .lock = bench_key(b)};
+    pthread_attr_t attributes;
+    pthread_t thread;
+    assert_int_equal(pthread_attr_init(&attributes), 0);
+    assert_int_equal(pthread_attr_setstacksize(&attributes, STACK_SIZE), 0);
+    assert_int_equal(pthread_create(&thread, &attributes, small_run, &small), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(pthread_attr_destroy(&attributes), 0);
+    assert_int_equal(small.bad, 0);
+}
+
+/* ---- Closing from inside a callback ---------------------------------------------------------- */
+
+struct closer {
+    dynalock_store *store;
+    atomic_int logged, lost; /* what dynalock_close answered there; 1: was not called */
+};
+
+static void close_logging(const dynalock_event *event, void *context)
+{
+    struct closer *closer = context;
+    (void)event;
+    if (closer->store) {
+        atomic_store(&closer->logged, dynalock_close(closer->store));
+    }
+}
+
+static void close_losing(dynalock_lock *lock, int cause, void *context)
+{
+    struct closer *closer = context;
+    (void)lock;
+    (void)cause;
+    atomic_store(&closer->lost, dynalock_close(closer->store));
+}
+
+static void test_closing_from_a_callback_is_refused(void **state)
+{
+    struct bench *b = *state;
+    struct closer closer = {.logged = 1, .lost = 1};
+    const char *key = bench_key(b);
+    dynalock_options options = bench_options(b);
+    options.log = close_logging;
+    options.log_context = &closer;
+    closer.store = bench_open(b, &options);
+    dynalock_lock *lock = lock_take(
+        closer.store, key,
+        (dynalock_lock_options){.ttl_ms = 1500, .on_lost = close_losing, .context = &closer});
+    assert_int_equal(atomic_load(&closer.logged), DYNALOCK_ERR_BUSY);
+    bench_delete_item(b, key);
+    for (int64_t end = monotonic_ms() + LONG_MS;
+         atomic_load(&closer.lost) == 1 && monotonic_ms() < end;) {
+        sleep_ms(10);
+    }
+    assert_int_equal(atomic_load(&closer.lost), DYNALOCK_ERR_BUSY);
+    dynalock_lock_free(lock);
+    assert_int_equal(dynalock_close(closer.store), DYNALOCK_OK);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        LOCK_TEST(test_the_host_sets_libcurl_up_before_or_after_or_never),
+        LOCK_TEST(test_the_host_replaces_allocators),
+        LOCK_TEST(test_the_host_closes_all_descriptors),
+        LOCK_TEST(test_the_library_is_loaded_and_unloaded_again_and_again),
+        LOCK_TEST(test_a_setuid_program_asks_no_environment),
+        LOCK_TEST(test_a_thread_with_a_stack_of_128_kb_does_everything),
+        LOCK_TEST(test_closing_from_a_callback_is_refused),
+    };
+    return argc == 5 ? role_play(argv) : cmocka_run_group_tests(tests, NULL, NULL);
+}
