@@ -13,8 +13,9 @@ INSTALL ?= install
 PKG_CONFIG ?= pkg-config
 CLANG ?= clang
 CFLAGS ?= -O2 -g
+CXXFLAGS ?= -O2 -g
 
-# The header is the one place where the version stands.
+# The header is the one place where the version stands; tools/check-version says what disagrees.
 VERSION := $(shell sed -n 's/^.define DYNALOCK_VERSION "\(.*\)"/\1/p' dynalock.h)
 SONAME := libdynalock.so.$(firstword $(subst ., ,$(VERSION)))
 SHARED := libdynalock.so.$(VERSION)
@@ -47,10 +48,14 @@ flags_tsan = -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all examples check check-offline build-check build-check-offline deps demo \
+.PHONY: all amalgamation examples check check-offline build-check build-check-offline deps demo \
 	install uninstall installcheck format clean help FORCE
 
-all: build/release/libdynalock.a build/release/$(SHARED) build/release/dynalock.pc
+all: build/version build/release/libdynalock.a build/release/$(SHARED)
+
+build/version: dynalock.h dynalock.map CHANGELOG.md pkg-config/dynalock.pc.in tools/check-version
+	@mkdir -p $(@D)
+	@tools/check-version && touch $@
 
 # ---- The library --------------------------------------------------------------------------------
 
@@ -95,23 +100,23 @@ build/release/$(SHARED): $(SOURCES:%.c=build/release/%.o) dynalock.map
 	ln -sf $(SHARED) build/release/$(SONAME)
 	ln -sf $(SONAME) build/release/libdynalock.so
 
-in_prefix = $(patsubst $(prefix)/%,$${prefix}/%,$(1))
-
-build/release/dynalock.pc: pkg-config/dynalock.pc.in dynalock.h FORCE
-	@mkdir -p $(@D)
-	@sed -e 's,@prefix@,$(prefix),' -e 's,@libdir@,$(call in_prefix,$(libdir)),' \
-		-e 's,@includedir@,$(call in_prefix,$(includedir)),' -e 's,@version@,$(VERSION),' $< >$@
-
 -include $(wildcard build/*/*.d build/*/test/*.d build/*/examples/*.d)
+
+# The library as two files, to be taken into another project.
+amalgamation: build/amalgamation/dynalock.c
+
+build/amalgamation/dynalock.c build/amalgamation/dynalock.h &: tools/amalgamate $(SOURCES) $(wildcard *.h)
+	tools/amalgamate $(@D)
 
 # ---- Examples -----------------------------------------------------------------------------------
 
-# examples/NAME.c and examples/NAME/*.c each become build/release/examples/NAME.
+# examples/NAME.c, examples/NAME.cpp and examples/NAME/*.c each become build/release/examples/NAME.
 EXAMPLES := $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)) \
 	$(patsubst examples/%/,%,$(dir $(wildcard examples/*/*.c))))
 EXAMPLE_PROGRAMS := $(EXAMPLES:%=build/release/examples/%)
+CXX_EXAMPLE_PROGRAMS := $(patsubst examples/%.cpp,build/release/examples/%,$(sort $(wildcard examples/*.cpp)))
 
-examples: $(EXAMPLE_PROGRAMS)
+examples: $(EXAMPLE_PROGRAMS) $(CXX_EXAMPLE_PROGRAMS)
 
 .SECONDEXPANSION:
 $(EXAMPLE_PROGRAMS): build/release/examples/%: $$(wildcard examples/$$*.c examples/$$*/*.[ch]) dynalock.h \
@@ -119,11 +124,16 @@ $(EXAMPLE_PROGRAMS): build/release/examples/%: $$(wildcard examples/$$*.c exampl
 	$(CC) $(CPPFLAGS) -std=gnu11 $(BASE_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) \
 		-Lbuild/release -ldynalock -Wl,-rpath,'$$ORIGIN/..' $(DEPS_LIBS)
 
+$(CXX_EXAMPLE_PROGRAMS): build/release/examples/%: examples/%.cpp dynalock.h build/release/$(SHARED) build/release/flags
+	$(CXX) $(CPPFLAGS) -std=c++11 $(WARNINGS) -I. $(CXXFLAGS) $(LDFLAGS) -o $@ $< \
+		-Lbuild/release -ldynalock -Wl,-rpath,'$$ORIGIN/..' $(DEPS_LIBS)
+
 # ---- Tests --------------------------------------------------------------------------------------
 
 # unit_*.c may use internal functions and need nothing. test_*.c use the public interface alone, on every
-# variant and on both servers; those that include ../internal.h are not run with the shared library. fail_*.c
-# inject failures (fail_unit_*.c without a server). Programs with threads also run under the thread sanitizer.
+# variant and on both servers; those that include ../internal.h are not run with the shared library nor the two
+# files. fail_*.c inject failures (fail_unit_*.c without a server). Programs with threads also run
+# under the thread sanitizer.
 UNITS := $(sort $(patsubst test/%.c,%,$(wildcard test/unit_*.c)))
 TESTS := $(sort $(patsubst test/%.c,%,$(wildcard test/test_*.c)))
 SHARED_TESTS := $(patsubst test/%.c,%,$(shell grep -L '^.include "\.\./internal\.h"' $(TESTS:%=test/%.c)))
@@ -149,6 +159,7 @@ OFFLINE_RUNS = $(call runs,unit,static,release,$(UNITS)) $(call runs,unit,asan,a
 	$(call runs,unit,clang,clang,$(UNITS)) $(call runs,unit,tsan,tsan,$(THREADED_UNITS)) \
 	$(call runs,unit,fail,asan,$(FAIL_UNITS)) $(gate_runs)
 RIG_RUNS = $(call runs,rig,shared,shared,$(SHARED_TESTS)) $(call runs,rig,static,release,$(TESTS)) \
+	$(call runs,rig,two-files,two-files,$(SHARED_TESTS) two_copies) \
 	$(call runs,rig,asan,asan,$(TESTS)) $(call runs,rig,tsan,tsan,$(THREADED_TESTS)) \
 	$(call runs,dynalite,fail,asan,$(filter-out $(FAIL_UNITS),$(FAILS))) \
 	$(foreach test,$(call only,$(NODE_TESTS)),node|-|$(test)|)
@@ -162,6 +173,27 @@ TOOL_PROGRAMS = $(TOOLS:%=build/release/test/%)
 $(SHARED_TESTS:%=build/shared/test/%): build/shared/test/%: build/release/test/%.o \
 		build/release/test/libsupport.a build/release/$(SHARED)
 	@mkdir -p $(@D)
+	$(CC) -pthread $(CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.so.$(VERSION),$^) -Lbuild/release -ldynalock \
+		-Wl,-rpath,'$$ORIGIN/../../release' $(CMOCKA_LIBS) $(DEPS_LIBS) -lm
+
+# And with the two files, compiled as a project does that has taken them in.
+build/two-files/dynalock.o: build/amalgamation/dynalock.c build/release/flags
+	@mkdir -p $(@D)/test
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(DEPS_CFLAGS) -c -o $@ $<
+
+$(SHARED_TESTS:%=build/two-files/test/%): build/two-files/test/%: build/release/test/%.o \
+		build/release/test/libsupport.a build/two-files/dynalock.o
+	$(CC) -pthread $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CMOCKA_LIBS) $(DEPS_LIBS) -lm
+
+# Two copies in one program: two_copies_user.c as it is and, once more, with the two files in it; see there.
+build/two-files/vendored_copy.o: test/two_copies_user.c test/two_copies.h test/rig.h build/amalgamation/dynalock.c \
+		build/release/flags
+	@mkdir -p $(@D)/test
+	$(CC) $(CPPFLAGS) -std=gnu11 $(BASE_CFLAGS) -Itest $(CFLAGS) -DCOPY=vendored_copy -DDYNALOCK_API=static \
+		-include build/amalgamation/dynalock.c -c -o $@ $<
+
+build/two-files/test/two_copies: build/release/test/two_copies.o build/release/test/two_copies_user.o \
+		build/two-files/vendored_copy.o build/release/test/libsupport.a build/release/$(SHARED)
 	$(CC) -pthread $(CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.so.$(VERSION),$^) -Lbuild/release -ldynalock \
 		-Wl,-rpath,'$$ORIGIN/../../release' $(CMOCKA_LIBS) $(DEPS_LIBS) -lm
 
@@ -179,8 +211,8 @@ build-check-offline: all examples build/locale/de_DE.UTF-8 $(OFFLINE_PROGRAMS)
 parallel = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 build_all = $(MAKE) -sk $(parallel) $(1) >build/log 2>&1 || cat build/log
 # The gates that call make again do it with the same variables, or it would build anew.
-run_environment = exec env CC='$(CC)' AR='$(AR)' CLANG='$(CLANG)' PKG_CONFIG='$(PKG_CONFIG)' CFLAGS='$(CFLAGS)' \
-	CPPFLAGS='$(CPPFLAGS)' LDFLAGS='$(LDFLAGS)' MAKE='$(MAKE)' MAKEFLAGS= MFLAGS=
+run_environment = exec env CC='$(CC)' CXX='$(CXX)' AR='$(AR)' CLANG='$(CLANG)' PKG_CONFIG='$(PKG_CONFIG)' \
+	CFLAGS='$(CFLAGS)' CXXFLAGS='$(CXXFLAGS)' CPPFLAGS='$(CPPFLAGS)' LDFLAGS='$(LDFLAGS)' MAKE='$(MAKE)' MAKEFLAGS= MFLAGS=
 
 check:
 	@tools/deps check || { echo 'tools/deps check failed: nothing was tested'; echo '0 passed, 1 failed'; exit 1; }
@@ -214,9 +246,13 @@ install: all
 	$(INSTALL) -m 755 build/release/$(SHARED) $(DESTDIR)$(libdir)/$(SHARED)
 	ln -sf $(SHARED) $(DESTDIR)$(libdir)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(libdir)/libdynalock.so
-	$(INSTALL) -m 644 build/release/dynalock.pc $(DESTDIR)$(pkgconfigdir)/dynalock.pc
+	sed -e 's,@prefix@,$(prefix),' -e 's,@libdir@,$(call in_prefix,$(libdir)),' \
+		-e 's,@includedir@,$(call in_prefix,$(includedir)),' -e 's,@version@,$(VERSION),' \
+		pkg-config/dynalock.pc.in >$(DESTDIR)$(pkgconfigdir)/dynalock.pc
+	chmod 644 $(DESTDIR)$(pkgconfigdir)/dynalock.pc
 	$(foreach page,$(MAN_PAGES),$(INSTALL) -D -m 644 $(page) $(DESTDIR)$(mandir)/$(call man_path,$(page)) &&) :
 
+in_prefix = $(patsubst $(prefix)/%,$${prefix}/%,$(1))
 man_path = man$(subst .,,$(suffix $(1)))/$(notdir $(1))
 
 uninstall:
@@ -225,14 +261,14 @@ uninstall:
 		$(DESTDIR)$(pkgconfigdir)/dynalock.pc \
 		$(foreach page,$(MAN_PAGES),$(DESTDIR)$(mandir)/$(call man_path,$(page)))
 
-# Builds a program in C and one in C++ against what is installed, shared and static, and runs them.
+# Builds test/consumer.c as C and as C++ against what is installed, shared and static, and runs it.
 installcheck:
-	CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' tools/check-installed '$(DESTDIR)' '$(pkgconfigdir)' '$(VERSION)'
+	CC='$(CC)' CXX='$(CXX)' PKG_CONFIG='$(PKG_CONFIG)' tools/check-installed '$(DESTDIR)' '$(pkgconfigdir)' '$(VERSION)'
 
 # ---- The rest -----------------------------------------------------------------------------------
 
 format:
-	clang-format -i $(wildcard *.[ch] test/*.[ch] examples/*.[ch] examples/*/*.[ch])
+	clang-format -i $(wildcard *.[ch] test/*.[ch] examples/*.[ch] examples/*.cpp examples/*/*.[ch])
 
 clean:
 	rm -rf build
@@ -244,7 +280,8 @@ help:
 	@echo 'make check-offline  what needs neither network, root, servers nor Node'
 	@echo 'make install        header, libraries, dynalock.pc and man pages'
 	@echo 'make uninstall      removes these'
-	@echo 'make installcheck   compiles against the installed library'
+	@echo 'make installcheck   compiles and runs programs with the installed library'
+	@echo 'make amalgamation   the library as two files, build/amalgamation/dynalock.c and dynalock.h'
 	@echo 'make examples       the programs of examples/, in build/release/examples'
 	@echo 'make demo           several processes compete for one lock, on a server of their own'
 	@echo 'make deps           installs what a build needs (Debian)'
@@ -252,4 +289,4 @@ help:
 	@echo 'make clean          removes build/'
 	@echo
 	@echo 'Variables: prefix (PREFIX) exec_prefix bindir libdir includedir mandir pkgconfigdir DESTDIR'
-	@echo '           CC AR CPPFLAGS CFLAGS LDFLAGS PKG_CONFIG; CLANG, for the checks'
+	@echo '           CC CXX AR CPPFLAGS CFLAGS CXXFLAGS LDFLAGS PKG_CONFIG INSTALL; CLANG, for the checks'

@@ -7,7 +7,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join, resolve } from 'node:path';
+import { join, parse, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { connectRig } from './rig/client.mjs';
@@ -78,8 +78,10 @@ async function complete(run) {
 
 describe('examples', { concurrency: true }, () => {
   test('all examples have a test here', () => {
-    const names = readdirSync(join(ROOT, 'examples')).map(name => basename(name, '.c'));
-    assert.deepEqual(names.sort(), ['competing-consumers', 'first-steps', 'lock']);
+    const names = readdirSync(join(ROOT, 'examples')).map(name => parse(name).name);
+    assert.deepEqual(names.sort(), [
+      'competing-consumers', 'config-store', 'fencing', 'first-steps', 'lock', 'raii', 'streaming-list',
+    ]);
   });
 
   test('first-steps writes, reads, refuses to create twice, lists and deletes', async () => {
@@ -133,6 +135,50 @@ describe('examples', { concurrency: true }, () => {
     assert.ok(tokenOf(await second.until(/^locked/)) > earlier);
     second.child.kill('SIGTERM');
     await complete(second);
+  });
+
+  test('raii: an exception that leaves the scope releases the lock', async () => {
+    const lines = await complete(example('raii', TABLE));
+    const [first, second] = [lines[0], lines[3]].map(tokenOf);
+    assert.ok(second > first);
+    assert.deepEqual(lines.map(line => line.replace(/\d+/, 'N')), [
+      'locked, token N', 'a second one: not acquired', 'the work fails', 'locked again, token N',
+    ]);
+  });
+
+  test('fencing: a holder that comes too late is refused, in every run anew', async () => {
+    const file = join(folder, 'guarded');
+    let earlier = 0n;
+    for (let turn = 0; turn < 2; turn++) {
+      const lines = await complete(example('fencing', file, TABLE));
+      const tokens = lines.map(tokenOf);
+      assert.ok(tokens[0] > earlier && tokens[1] > tokens[0] && tokens[2] === tokens[0]);
+      assert.deepEqual(lines.map(line => line.replace(/\d+/, 'N')), [
+        'the first holder, token N: written',
+        'the second holder, token N: written',
+        'the first holder, late, token N: refused',
+      ]);
+      assert.equal(readFileSync(file, 'utf8'), `${tokens[1]}\nthe second holder\n`);
+      earlier = tokens[1];
+    }
+  });
+
+  test('config-store: no change is lost of those that several make at once', async () => {
+    const versionOf = lines => BigInt(/^version (\d+)$/.exec(lines[0])[1]);
+    const names = ['a', 'b', 'c', 'd'];
+    const created = versionOf(await complete(example('config-store', TABLE, 'shop', 'b=first')));
+    await Promise.all(names.map(name => complete(example('config-store', TABLE, 'shop', `${name}=of ${name}`))));
+    await complete(example('config-store', TABLE, 'shop', 'b=', 'colour=green'));
+    const lines = await complete(example('config-store', TABLE, 'shop'));
+    assert.equal(versionOf(lines) - created, 5n);
+    assert.deepEqual(JSON.parse(lines.slice(1).join('\n')), { a: 'of a', c: 'of c', d: 'of d', colour: 'green' });
+  });
+
+  test('streaming-list sees all records, on several pages, and stops where it has seen enough', async () => {
+    assert.deepEqual(await complete(example('streaming-list', TABLE)), [
+      '24 records, 1440000 bytes',
+      'the first from book/page-1 on: book/page-10',
+    ]);
   });
 
   test('competing-consumers: a process is killed, its work is taken over, and never are two at one job', async () => {

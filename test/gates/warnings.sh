@@ -20,4 +20,11 @@ test/gates/files | grep '^[^/]*\.c$' | xargs -n 1 -P 2 "$compiler" $flags -O2 -D
 # shellcheck disable=SC2086
 test/gates/files | grep -E '^(test|examples)/.*\.c$' |
     xargs -r -n 1 -P 2 "$compiler" $test_flags -O2 -c -o /dev/null || status=1
+# shellcheck disable=SC2086
+test/gates/files | grep '^examples/.*\.cpp$' | xargs -n 1 "$compiler" -x c++ -std=c++11 $base -Wold-style-cast \
+    -Wzero-as-null-pointer-constant -O2 -c -o /dev/null || status=1
+# shellcheck disable=SC2086
+"$compiler" -x c++ -std=c++98 $base -Wno-long-long -c -o /dev/null test/consumer.c || status=1
+# shellcheck disable=SC2086
+"$compiler" -std=c99 $base -c -o /dev/null test/consumer.c || status=1
 exit "$status"

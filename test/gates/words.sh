@@ -29,7 +29,7 @@ fi
 
 for file in $files; do
     case $file in
-    *.c | *.h | *.mjs | *.sh | Makefile | .clang-tidy | .clang-format | *.map)
+    *.c | *.cpp | *.h | *.mjs | *.sh | Makefile | .clang-tidy | .clang-format | *.map)
         if ! head -n 3 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0'; then
             echo "$file does not name its licence"
             status=1
