@@ -512,16 +512,25 @@ void dlk_locks_closed(dynalock_store *store)
 
 /* ---- Calls on the object ---- */
 
-int dlk_lock_enter(dynalock_lock *lock, dynalock_error *error)
+/* Not in a child of fork, not after dynalock_close. With 0 the mutex is held. */
+static int lock_begin(dynalock_lock *lock, dynalock_error *error)
 {
     if (lock == NULL) {
         return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no lock");
     }
     int code = dlk_enter(lock->store, error);
+    if (code == 0) {
+        (void)pthread_mutex_lock(&lock->store->mutex);
+    }
+    return code;
+}
+
+int dlk_lock_enter(dynalock_lock *lock, dynalock_error *error)
+{
+    int code = lock_begin(lock, error);
     if (code != 0) {
         return code;
     }
-    (void)pthread_mutex_lock(&lock->store->mutex);
     if (lock->in_call) {
         (void)pthread_mutex_unlock(&lock->store->mutex);
         dlk_leave(lock->store);
@@ -547,19 +556,13 @@ void dlk_lock_await_renewal(dynalock_lock *lock, int64_t until_us)
     }
 }
 
-/* Whether the object may be looked at: not in a child of fork, not after dynalock_close. */
 static int lock_look(dynalock_lock *lock, dynalock_error *error)
 {
-    if (lock == NULL) {
-        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no lock");
+    int code = lock_begin(lock, error);
+    if (code == 0) {
+        dlk_lock_judge(lock);
     }
-    int code = dlk_enter(lock->store, error);
-    if (code != 0) {
-        return code;
-    }
-    (void)pthread_mutex_lock(&lock->store->mutex);
-    dlk_lock_judge(lock);
-    return 0;
+    return code;
 }
 
 static void lock_looked(dynalock_lock *lock)
