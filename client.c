@@ -8,7 +8,6 @@
 #include <string.h>
 
 #define CLIENT_BODY_MAX ((size_t)4 * 1024 * 1024)
-#define CLIENT_BUDGET 500
 #define CLIENT_RETRY_COST 14
 #define CLIENT_THROTTLE_COST 5
 #define CLIENT_BACKOFF_MS 25
@@ -17,25 +16,15 @@
 #define CLIENT_RETRY_AFTER_EXTRA_MS 5000
 #define CLIENT_SKEW_S 300 /* AWS's window for the date of a signature */
 
-static int64_t client_boot(const dynalock_store *store)
-{
-    return store->clock.boot_us(store->clock.context);
-}
-
 static int64_t client_real(const dynalock_store *store)
 {
     return store->clock.real_us(store->clock.context);
 }
 
-static void client_count(dynalock_store *store, enum dlk_counter counter)
-{
-    atomic_fetch_add_explicit(&store->counters[counter], 1, memory_order_relaxed);
-}
-
 void dlk_store_now(dynalock_store *store, struct dlk_now *now)
 {
     (void)pthread_mutex_lock(&store->client_mutex);
-    dlk_servertime_now(&store->servertime, client_boot(store), client_real(store), now);
+    dlk_servertime_now(&store->servertime, dlk_store_boot_us(store), client_real(store), now);
     (void)pthread_mutex_unlock(&store->client_mutex);
 }
 
@@ -66,7 +55,7 @@ void dlk_call_reset(dynalock_store *store, struct dlk_call *call, const char *op
     call->write = false;
     call->max_attempts = store->max_attempts;
     call->attempt_timeout_ms = store->attempt_timeout_ms;
-    call->deadline_us = client_boot(store) + store->timeout_ms * 1000;
+    call->deadline_us = dlk_store_boot_us(store) + store->timeout_ms * 1000;
     call->attempt = call->spent = 0;
     call->unanswered = call->throttled = call->clock_corrected = false;
 }
@@ -162,7 +151,7 @@ static int call_sign(dynalock_store *store, struct dlk_call *call)
 
 bool dlk_call_begin(dynalock_store *store, struct dlk_call *call)
 {
-    int64_t now = client_boot(store);
+    int64_t now = dlk_store_boot_us(store);
     int64_t left_ms = (call->deadline_us - now) / 1000;
     if (store->generation != dlk_fork_generation()) { /* a callback of this call has forked */
         (void)call_end(call, DYNALOCK_ERR_FORKED, "this is a child of fork");
@@ -184,10 +173,10 @@ bool dlk_call_begin(dynalock_store *store, struct dlk_call *call)
     }
     if (call->attempt == 0) {
         call->first_sent_us = now;
-        client_count(store, DLK_OPERATIONS);
+        dlk_count(store, DLK_OPERATIONS);
     }
     call->attempt++;
-    client_count(store, DLK_ATTEMPTS);
+    dlk_count(store, DLK_ATTEMPTS);
     struct dlk_exchange *exchange = &call->exchange;
     const char *headers[DLK_EXCHANGE_HEADERS] = {"Content-Type: application/x-amz-json-1.0",
                                                  call->host,
@@ -432,13 +421,13 @@ static void call_read(dynalock_store *store, struct dlk_call *call)
     struct dlk_exchange *exchange = &call->exchange;
     call_forget_result(call);
     if (exchange->resent) {
-        client_count(store, DLK_ATTEMPTS);
-        client_count(store, DLK_RETRIES);
-        client_count(store, DLK_UNANSWERED);
+        dlk_count(store, DLK_ATTEMPTS);
+        dlk_count(store, DLK_RETRIES);
+        dlk_count(store, DLK_UNANSWERED);
         call->unanswered = true;
     }
     if (exchange->result != 0) {
-        client_count(store, DLK_UNANSWERED);
+        dlk_count(store, DLK_UNANSWERED);
         (void)call_end(call, exchange->result, exchange->message);
         call->unanswered = call->unanswered || exchange->may_have_arrived;
         return;
@@ -461,7 +450,7 @@ static void call_read(dynalock_store *store, struct dlk_call *call)
         atomic_store(&store->returns_items, true);
     }
     if (call->code == DYNALOCK_ERR_THROTTLED) {
-        client_count(store, DLK_THROTTLED);
+        dlk_count(store, DLK_THROTTLED);
     }
     /* A server that failed may have done the write all the same. */
     call->unanswered = call->unanswered || exchange->status >= 500;
@@ -524,8 +513,8 @@ static void client_refund(dynalock_store *store, struct dlk_call *call)
 {
     (void)pthread_mutex_lock(&store->client_mutex);
     store->budget += call->spent > 0 ? call->spent : 1;
-    if (store->budget > CLIENT_BUDGET) {
-        store->budget = CLIENT_BUDGET;
+    if (store->budget > DLK_RETRY_BUDGET) {
+        store->budget = DLK_RETRY_BUDGET;
     }
     (void)pthread_mutex_unlock(&store->client_mutex);
     call->spent = 0;
@@ -563,7 +552,7 @@ bool dlk_call_judge(dynalock_store *store, struct dlk_call *call, int64_t *wait_
 {
     call_read(store, call);
     if (call->exchange.connected) {
-        client_count(store, DLK_CONNECTIONS);
+        dlk_count(store, DLK_CONNECTIONS);
     }
     call_finish_error(call);
     call_log(store, call, DYNALOCK_EVENT_ATTEMPT, 0);
@@ -577,11 +566,11 @@ bool dlk_call_judge(dynalock_store *store, struct dlk_call *call, int64_t *wait_
     }
     int64_t wait = call_backoff_ms(call);
     if (call->attempt >= call->max_attempts ||
-        client_boot(store) + wait * 1000 >= call->deadline_us ||
+        dlk_store_boot_us(store) + wait * 1000 >= call->deadline_us ||
         (!call->exempt && !client_spend(store, call))) {
         return true;
     }
-    client_count(store, DLK_RETRIES);
+    dlk_count(store, DLK_RETRIES);
     call_log(store, call, DYNALOCK_EVENT_RETRY, wait);
     *wait_ms = wait;
     return false;
@@ -600,9 +589,9 @@ int dlk_call_run(dynalock_store *store, struct dlk_call *call, int stop_fd)
         if (stopped < 0 && dlk_call_judge(store, call, &wait_ms)) {
             return call->code;
         }
-        int64_t until = client_boot(store) + wait_ms * 1000;
-        while (stopped < 0 && client_boot(store) < until) {
-            stopped = dlk_wait_readable(stops, 2, (until - client_boot(store)) / 1000 + 1);
+        int64_t until = dlk_store_boot_us(store) + wait_ms * 1000;
+        while (stopped < 0 && dlk_store_boot_us(store) < until) {
+            stopped = dlk_wait_readable(stops, 2, (until - dlk_store_boot_us(store)) / 1000 + 1);
         }
     }
     if (stopped == 0) {

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-#define STORE_BUDGET 500
 #define STORE_PARTITION_MAX 2048
 
 /* ---- Opening ---- */
@@ -40,7 +39,7 @@ static void store_set(dynalock_store *store, const dynalock_options *options)
     store->max_attempts = options->max_attempts > 0 ? options->max_attempts : 4;
     store->max_connections = options->max_connections > 0 ? options->max_connections : 32;
     store->generation = dlk_fork_generation();
-    store->budget = STORE_BUDGET;
+    store->budget = DLK_RETRY_BUDGET;
     store->references = 1;
     dlk_locks_init(store);
 }
@@ -158,7 +157,7 @@ int dynalock_close(dynalock_store *store)
     if (dlk_in_callback()) {
         return DYNALOCK_ERR_BUSY;
     }
-    int64_t until_us = store->clock.boot_us(store->clock.context) + store->close_timeout_ms * 1000;
+    int64_t until_us = dlk_store_boot_us(store) + store->close_timeout_ms * 1000;
     (void)pthread_mutex_lock(&store->mutex);
     store->closing = true;
     (void)pthread_cond_broadcast(&store->changed);

@@ -647,9 +647,10 @@ enum dlk_counter {
     DLK_RENEWED,
     DLK_RENEWALS_FAILED,
     DLK_LOST,
-    DLK_CLEANUPS,
     DLK_COUNTERS
 };
+
+#define DLK_RETRY_BUDGET 500 /* AWS's, of its standard mode */
 
 struct dynalock_store {
     char *table, *partition;
@@ -706,6 +707,7 @@ int dlk_enter(dynalock_store *store, dynalock_error *error);
 void dlk_leave(dynalock_store *store);
 void dlk_store_unref(dynalock_store *store);
 void dlk_store_free(dynalock_store *store);
+int64_t dlk_store_boot_us(const dynalock_store *store); /* its boot clock, now */
 void dlk_count(dynalock_store *store, enum dlk_counter counter);
 /* With the mutex held: waits for store->changed; false: it is past until_us already. */
 bool dlk_wait_changed(dynalock_store *store, int64_t until_us);

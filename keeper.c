@@ -12,11 +12,6 @@
 #define KEEPER_JUDGE_MS 25
 #define KEEPER_SLICE_MS 250 /* where there is no clock that wakes up and counts suspended time */
 
-static int64_t keeper_now(const dynalock_store *store)
-{
-    return store->clock.boot_us(store->clock.context);
-}
-
 /* Arms the alarm for the next timer; how long to wait at the most. */
 static int64_t keeper_wait_ms(const dynalock_store *store, const struct dlk_timers *timers,
                               const struct dlk_alarm *alarm)
@@ -26,7 +21,7 @@ static int64_t keeper_wait_ms(const dynalock_store *store, const struct dlk_time
         dlk_alarm_set(alarm, -1);
         return KEEPER_WAIT_MAX_MS;
     }
-    int64_t delay = due - keeper_now(store);
+    int64_t delay = due - dlk_store_boot_us(store);
     delay = delay > 0 ? delay : 0;
     dlk_alarm_set(alarm, delay);
     int64_t wait = delay / 1000 + 1;
@@ -38,7 +33,7 @@ static int64_t keeper_wait_ms(const dynalock_store *store, const struct dlk_time
 static void keeper_fire(dynalock_store *store, struct dlk_timers *timers)
 {
     struct dlk_timer *timer = NULL;
-    while (!store->stopping && (timer = dlk_timers_pop(timers, keeper_now(store))) != NULL) {
+    while (!store->stopping && (timer = dlk_timers_pop(timers, dlk_store_boot_us(store))) != NULL) {
         (void)pthread_mutex_unlock(&store->mutex);
         timer->fire(timer);
         (void)pthread_mutex_lock(&store->mutex);
@@ -272,7 +267,7 @@ static void keeper_answered(struct dlk_exchange *exchange)
         return;
     }
     (void)pthread_mutex_lock(&store->mutex);
-    dlk_keeper_schedule(store, &call->timer, keeper_now(store) + wait_ms * 1000);
+    dlk_keeper_schedule(store, &call->timer, dlk_store_boot_us(store) + wait_ms * 1000);
     (void)pthread_mutex_unlock(&store->mutex);
 }
 

@@ -23,7 +23,7 @@
 
 int64_t dlk_lock_now(const dynalock_lock *lock)
 {
-    return lock->store->clock.boot_us(lock->store->clock.context);
+    return dlk_store_boot_us(lock->store);
 }
 
 /* ---- References ---- */

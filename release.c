@@ -197,11 +197,6 @@ static void cleanup_unlink(struct dlk_cleanup *cleanup)
     }
 }
 
-static int64_t cleanup_now(const struct dlk_cleanup *cleanup)
-{
-    return cleanup->store->clock.boot_us(cleanup->store->clock.context);
-}
-
 /* The store outlives its cleanups: dynalock_close waits for the keeper, and drops what is left. */
 static void cleanup_done(struct dlk_cleanup *cleanup)
 {
@@ -217,7 +212,7 @@ static void cleanup_done(struct dlk_cleanup *cleanup)
 static void cleanup_later(struct dlk_cleanup *cleanup)
 {
     dynalock_store *store = cleanup->store;
-    int64_t now = cleanup_now(cleanup);
+    int64_t now = dlk_store_boot_us(cleanup->store);
     if (now >= cleanup->until_us) {
         cleanup_done(cleanup);
         return;
@@ -345,7 +340,7 @@ void dlk_cleanup_start(struct dlk_cleanup *cleanup)
     }
     store->cleanups = cleanup;
     cleanup->timer.fire = cleanup_fire;
-    dlk_keeper_schedule(store, &cleanup->timer, cleanup_now(cleanup));
+    dlk_keeper_schedule(store, &cleanup->timer, dlk_store_boot_us(cleanup->store));
 }
 
 void dlk_cleanups_drop(dynalock_store *store)

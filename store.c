@@ -5,6 +5,11 @@
 #include <stdlib.h>
 #include <time.h>
 
+int64_t dlk_store_boot_us(const dynalock_store *store)
+{
+    return store->clock.boot_us(store->clock.context);
+}
+
 int dlk_enter(dynalock_store *store, dynalock_error *error)
 {
     if (store == NULL) {
@@ -50,7 +55,7 @@ void dlk_store_unref(dynalock_store *store)
 
 bool dlk_wait_changed(dynalock_store *store, int64_t until_us)
 {
-    int64_t left = until_us - store->clock.boot_us(store->clock.context);
+    int64_t left = until_us - dlk_store_boot_us(store);
     struct timespec when;
     if (left <= 0) {
         return false;

@@ -93,9 +93,9 @@ static int table_verify(struct dlk_call *call, dynalock_table_report *report, dy
 /* False: the store is being closed. */
 static bool table_pause(const dynalock_store *store)
 {
-    int64_t until_us = store->clock.boot_us(store->clock.context) + TABLE_POLL_US;
+    int64_t until_us = dlk_store_boot_us(store) + TABLE_POLL_US;
     for (;;) {
-        int64_t left_us = until_us - store->clock.boot_us(store->clock.context);
+        int64_t left_us = until_us - dlk_store_boot_us(store);
         if (left_us <= 0) {
             return true;
         }
@@ -118,7 +118,7 @@ static int table_wait_active(struct dlk_call *call, int64_t until_us, dynalock_e
         if (code != 0 && code != DYNALOCK_ERR_NO_TABLE && !dynalock_is_retryable(code)) {
             return code;
         }
-        if (store->clock.boot_us(store->clock.context) >= until_us) {
+        if (dlk_store_boot_us(store) >= until_us) {
             return dlk_fail(error, DYNALOCK_ERR_TIMEOUT,
                             "the table is not active yet: its status is %s",
                             state.status[0] != '\0' ? state.status : "not known");
@@ -155,7 +155,7 @@ static int table_create(struct dlk_call *call, int64_t wait_ms, dynalock_table_r
 {
     dynalock_store *store = call->store;
     struct dlk_table_state state = {0};
-    int64_t until_us = store->clock.boot_us(store->clock.context) + wait_ms * 1000;
+    int64_t until_us = dlk_store_boot_us(store) + wait_ms * 1000;
     int code = table_describe(call, &state, error);
     if (code == DYNALOCK_ERR_NO_TABLE) {
         dlk_request_create_table(store, call);
