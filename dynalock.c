@@ -25,6 +25,9 @@ static int store_check_options(const dynalock_options *options, dynalock_error *
         return dlk_fail(error, DYNALOCK_ERR_ARGUMENT,
                         "max_attempts or max_connections is out of range");
     }
+    if ((options->flags & ~(uint64_t)DYNALOCK_NO_CURL_INIT) != 0) {
+        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "flags has a bit that is none of dynalock's");
+    }
     return dlk_check_reserved(options->reserved,
                               sizeof options->reserved / sizeof *options->reserved, error);
 }
@@ -90,7 +93,7 @@ static int store_make(dynalock_store *store, const char *table, const char *part
     }
     struct dlk_transport_settings settings = {
         store->config.url, options->connect_timeout_ms > 0 ? options->connect_timeout_ms : 3000,
-        &store->clock};
+        (options->flags & DYNALOCK_NO_CURL_INIT) == 0, &store->clock};
     return dlk_transport_new(&settings, &store->transport, error);
 }
 

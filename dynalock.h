@@ -180,6 +180,13 @@ DYNALOCK_API const char *dynalock_event_name(int id);
 
 /* ---- The store ------------------------------------------------------------------------------- */
 
+/* dynalock_options.flags */
+enum dynalock_option_flag {
+    /* The program has called curl_global_init, and calls curl_global_cleanup after the last
+     * dynalock_close, if at all: dynalock_open leaves libcurl's global state alone. */
+    DYNALOCK_NO_CURL_INIT = 1
+};
+
 typedef struct dynalock_options {
     /* "us-east-1". Default: AWS_REGION, then AWS_DEFAULT_REGION. Region "local" stands for
      * http://localhost:8000. */
@@ -208,14 +215,16 @@ typedef struct dynalock_options {
     /* See rule 7. */
     dynalock_log_fn log;
     void *log_context;
-    int64_t reserved[8];
+    uint64_t flags; /* enum dynalock_option_flag */
+    int64_t reserved[7];
 } dynalock_options;
 
 /*
  * Opens a store: the records of one partition (the table's partition key, 1 to 2,048 bytes) of one
  * table. Sends nothing: a wrong table or wrong credentials show with the first operation.
- * The first dynalock_open of a process calls curl_global_init, which before libcurl 7.84 must not
- * happen while another thread uses libcurl: then call it yourself at the program's start.
+ * The first dynalock_open of a process calls curl_global_init, and nothing ever takes that back.
+ * Before libcurl 7.84 it must not happen while another thread uses libcurl: then call it yourself
+ * at the program's start, with DYNALOCK_NO_CURL_INIT or without.
  * DYNALOCK_ERR_ARGUMENT, _CONFIG, _CREDENTIALS, _MEMORY, _SYSTEM.
  */
 DYNALOCK_API int dynalock_open(const char *table, const char *partition,

@@ -409,6 +409,7 @@ struct dlk_lane;
 struct dlk_transport_settings {
     const char *url;
     int64_t connect_timeout_ms;
+    bool init_curl; /* unless the program says that it has */
     const struct dlk_clock *clock;
 };
 

@@ -598,19 +598,28 @@ void dlk_exchange_abort(struct dlk_transport *transport, struct dlk_exchange *ex
 
 static CURLcode transport_global_result = CURLE_FAILED_INIT;
 
-static void transport_global_init(void)
+static void transport_global_init_once(void)
 {
     transport_global_result = curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+static int transport_global_init(dynalock_error *error)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, transport_global_init_once);
+    if (transport_global_result != CURLE_OK) {
+        return dlk_fail(error, DYNALOCK_ERR_SYSTEM, "curl_global_init: %s",
+                        curl_easy_strerror(transport_global_result));
+    }
+    return 0;
 }
 
 int dlk_transport_new(const struct dlk_transport_settings *settings,
                       struct dlk_transport **transport, dynalock_error *error)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, transport_global_init);
-    if (transport_global_result != CURLE_OK) {
-        return dlk_fail(error, DYNALOCK_ERR_SYSTEM, "curl_global_init: %s",
-                        curl_easy_strerror(transport_global_result));
+    int code = settings->init_curl ? transport_global_init(error) : 0;
+    if (code != 0) {
+        return code;
     }
     struct dlk_transport *made = calloc(1, sizeof *made);
     char *url = strdup(settings->url);

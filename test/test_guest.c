@@ -62,6 +62,9 @@ static dynalock_options place_options(const struct place *place)
                               .secret_access_key = RIG_SECRET};
 }
 
+/* Flags for the stores that use() opens. */
+static uint64_t host_flags;
+
 static int use_values(const struct library *lib, dynalock_store *store)
 {
     json_t *made = json_pack("{s:s,s:[i,f,b,n]}", "text", "a", "list", 1, 0.5, 1);
@@ -85,6 +88,7 @@ static int use(const struct library *lib, const struct place *place)
     dynalock_store *store = NULL;
     dynalock_lock *lock = NULL;
     dynalock_options options = place_options(place);
+    options.flags = host_flags;
     int bad = wrong("open", lib->open(place->table, place->partition, &options, &store, NULL), 0);
     if (bad != 0) {
         return bad;
@@ -187,6 +191,27 @@ static char *guard_strdup(const char *text)
     return copy ? strcpy(copy, text) : NULL;
 }
 
+static CURLcode guard_curl(void)
+{
+    return curl_global_init_mem(CURL_GLOBAL_ALL, guard_alloc, guard_free, guard_realloc,
+                                guard_strdup, guard_calloc);
+}
+
+/* libcurl takes new allocators only when nobody has it initialised any more. */
+static int role_curl_only_by_host(const struct place *place)
+{
+    host_flags = DYNALOCK_NO_CURL_INIT;
+    int bad = wrong("curl_global_init", (int)curl_global_init(CURL_GLOBAL_ALL), 0);
+    bad += use(&linked, place) + use(&linked, place);
+    curl_global_cleanup();
+    bad += wrong("curl_global_init_mem", (int)guard_curl(), 0);
+    curl_easy_cleanup(curl_easy_init());
+    bad += wrong("nobody else had libcurl initialised", guard_count > 0, 1);
+    bad += use(&linked, place);
+    curl_global_cleanup();
+    return bad;
+}
+
 static int role_allocators(const struct place *place)
 {
     json_set_alloc_funcs(guard_alloc, guard_free);
@@ -197,10 +222,7 @@ static int role_allocators(const struct place *place)
 
 static int role_curl_allocators(const struct place *place)
 {
-    int bad = wrong("curl_global_init_mem",
-                    (int)curl_global_init_mem(CURL_GLOBAL_ALL, guard_alloc, guard_free,
-                                              guard_realloc, guard_strdup, guard_calloc),
-                    0);
+    int bad = wrong("curl_global_init_mem", (int)guard_curl(), 0);
     bad += use(&linked, place);
     return bad + wrong("libcurl used them", guard_count > 0, 1);
 }
@@ -324,6 +346,7 @@ static const struct {
     {"curl never", role_curl_never},
     {"curl before", role_curl_before},
     {"curl after", role_curl_after},
+    {"curl only by the host", role_curl_only_by_host},
     {"allocators", role_allocators},
     {"curl allocators", role_curl_allocators},
     {"closed descriptors", role_closed_descriptors},
@@ -371,6 +394,11 @@ static void test_the_host_sets_libcurl_up_before_or_after_or_never(void **state)
     role_test(state, "curl never");
     role_test(state, "curl before");
     role_test(state, "curl after");
+}
+
+static void test_the_host_keeps_libcurls_global_state_to_itself(void **state)
+{
+    role_test(state, "curl only by the host");
 }
 
 static void test_the_host_replaces_allocators(void **state)
@@ -560,6 +588,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         LOCK_TEST(test_the_host_sets_libcurl_up_before_or_after_or_never),
+        LOCK_TEST(test_the_host_keeps_libcurls_global_state_to_itself),
         LOCK_TEST(test_the_host_replaces_allocators),
         LOCK_TEST(test_the_host_closes_all_descriptors),
         LOCK_TEST(test_the_library_is_loaded_and_unloaded_again_and_again),

@@ -105,7 +105,7 @@ static void test_table_and_partition_are_checked(void **state)
 static void test_options_out_of_range_are_refused(void **state)
 {
     const dynalock_options good = bench_options(*state);
-    for (int i = 0; i < 6 + (int)COUNT(good.reserved); i++) {
+    for (int i = 0; i < 7 + (int)COUNT(good.reserved); i++) {
         dynalock_options options = good;
         int64_t *const times[] = {&options.timeout_ms, &options.attempt_timeout_ms,
                                   &options.connect_timeout_ms, &options.close_timeout_ms};
@@ -115,8 +115,10 @@ static void test_options_out_of_range_are_refused(void **state)
             options.max_attempts = -1;
         } else if (i == 5) {
             options.max_connections = -1;
+        } else if (i == 6) {
+            options.flags = 2;
         } else {
-            options.reserved[i - 6] = 1;
+            options.reserved[i - 7] = 1;
         }
         refuse(&options, DYNALOCK_ERR_ARGUMENT, "");
     }
