@@ -342,6 +342,9 @@ enum dlk_sample_result {
     DLK_SAMPLE_JUMPED = 2 /* conflicts: more time has passed there than the boot clock counted */
 };
 
+/* A Date in the form that RFC 9110, 5.6.7, tells senders to use, "Sun, 06 Nov 1994 08:49:37 GMT", of the
+ * years 1970 to 9999; false: another text. */
+bool dlk_http_date(const char *text, int64_t *date_s);
 enum dlk_sample_result dlk_servertime_add(struct dlk_servertime *st, int64_t sent_us,
                                           int64_t received_us, int64_t date_s);
 void dlk_servertime_now(const struct dlk_servertime *st, int64_t boot_us, int64_t real_us,
@@ -391,6 +394,7 @@ struct dlk_exchange {
     char message[256];     /* why result is not 0 */
     int status;
     struct dlk_buffer answer;
+    size_t header_bytes;
     bool has_date, has_crc;
     int64_t date_s;
     uint32_t crc;

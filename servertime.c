@@ -6,6 +6,8 @@
  */
 #include "internal.h"
 
+#include <string.h>
+
 #define ST_SECOND INT64_C(1000000)
 #define ST_SLACK (50 * INT64_C(1000)) /* servers cache the text of Date */
 #define ST_FRESH (300 * ST_SECOND)    /* older samples decide nothing */
@@ -27,6 +29,61 @@ static int64_t st_min(int64_t a, int64_t b)
 static int64_t st_max(int64_t a, int64_t b)
 {
     return a > b ? a : b;
+}
+
+/* Digits at the places of d; any other byte of the pattern stands for itself, and ? for any. */
+static bool st_matches(const char *text, const char *pattern)
+{
+    for (; *pattern != '\0'; text++, pattern++) {
+        bool digit = *text >= '0' && *text <= '9';
+        if (*text == '\0' || (*pattern == 'd' ? !digit : *pattern != '?' && *pattern != *text)) {
+            return false;
+        }
+    }
+    return *text == '\0';
+}
+
+static int st_number(const char *digits, int count)
+{
+    int number = 0;
+    for (int i = 0; i < count; i++) {
+        number = number * 10 + (digits[i] - '0');
+    }
+    return number;
+}
+
+static int st_leaps_until(int year)
+{
+    return year / 4 - year / 100 + year / 400;
+}
+
+/* Not by libcurl or timegm: time_t may end in 2038. */
+bool dlk_http_date(const char *text, int64_t *date_s)
+{
+    static const char names[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    static const int days_before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365};
+    if (!st_matches(text, "???, dd ??? dddd dd:dd:dd GMT")) {
+        return false;
+    }
+    int month = 0;
+    while (month < 12 && memcmp(names + (size_t)month * 3, text + 8, 3) != 0) {
+        month++;
+    }
+    int day = st_number(text + 5, 2), year = st_number(text + 12, 4);
+    int hour = st_number(text + 17, 2), minute = st_number(text + 20, 2);
+    int second = st_number(text + 23, 2); /* 60: a leap second */
+    if (month == 12 || year < 1970 || hour > 23 || minute > 59 || second > 60) {
+        return false;
+    }
+    int leap_day = st_leaps_until(year) - st_leaps_until(year - 1);
+    if (day < 1 ||
+        day > days_before[month + 1] - days_before[month] + (month == 1 ? leap_day : 0)) {
+        return false;
+    }
+    int64_t days = INT64_C(365) * (year - 1970) + st_leaps_until(year - 1) - st_leaps_until(1969) +
+                   days_before[month] + (month > 1 ? leap_day : 0) + day - 1;
+    *date_s = days * 86400 + hour * 3600 + minute * 60 + second;
+    return true;
 }
 
 /* Bounds, made at least a second wide: front ends disagree among themselves. */

@@ -18,6 +18,7 @@
 #define TRANSPORT_MAX_IDLE 32
 #define TRANSPORT_CONNECTION_AGE 50L /* seconds: DynamoDB closes idle connections after about 60 */
 #define TRANSPORT_RESENT_MAX 4
+#define TRANSPORT_HEADERS_MAX ((size_t)256 * 1024) /* libcurl before 7.84 has no limit */
 #define TRANSPORT_ADOPTED_SLICE_MS 20
 
 /* An easy handle, and, for threads that wait, the multi handle that drives it and keeps its
@@ -174,6 +175,10 @@ static size_t transport_on_header(char *line, size_t size, size_t count, void *c
     size_t length = size * count;
     char value[128];
     int64_t number = 0;
+    exchange->header_bytes += length;
+    if (exchange->header_bytes > TRANSPORT_HEADERS_MAX) {
+        return 0;
+    }
     if (exchange->answer.length > 0) { /* a trailer */
         return length;
     }
@@ -181,10 +186,10 @@ static size_t transport_on_header(char *line, size_t size, size_t count, void *c
         memcmp(line, "HTTP/", 5) == 0) { /* of the final answer, or of a 1xx before it */
         transport_forget_headers(exchange);
     } else if (transport_header(line, length, "date", value, sizeof value)) {
-        time_t date = curl_getdate(value, NULL);
+        bool is_date = dlk_http_date(value, &number);
         /* Two that differ say nothing. */
-        exchange->has_date = date > 0 && (!exchange->has_date || exchange->date_s == (int64_t)date);
-        exchange->date_s = (int64_t)date;
+        exchange->has_date = is_date && (!exchange->has_date || exchange->date_s == number);
+        exchange->date_s = number;
     } else if (transport_header(line, length, "x-amz-crc32", value, sizeof value)) {
         exchange->has_crc = transport_number(value, UINT32_MAX, &number);
         exchange->crc = (uint32_t)number;
@@ -432,6 +437,7 @@ static bool lane_prepare(struct dlk_lane *lane, struct dlk_exchange *exchange)
     dlk_buffer_clear(&exchange->answer);
     transport_forget_headers(exchange);
     exchange->status = 0;
+    exchange->header_bytes = 0;
     exchange->connected = exchange->may_have_arrived = exchange->resent = false;
     lane->requests = 0;
     lane->read = 0;
@@ -505,8 +511,12 @@ static void lane_finish(struct dlk_lane *lane, CURLcode code)
     if (code != CURLE_OK) {
         exchange->may_have_arrived = !transport_surely_unsent(lane->easy);
         const char *words = lane->error[0] != '\0' ? lane->error : curl_easy_strerror(code);
-        exchange_failed(exchange, exchange->result,
-                        exchange->answer.too_large ? "the answer is larger than 16 MB" : words);
+        if (exchange->answer.too_large) {
+            words = "the answer is larger than 16 MB";
+        } else if (exchange->header_bytes > TRANSPORT_HEADERS_MAX) {
+            words = "the headers of the answer are larger than 256 KB";
+        }
+        exchange_failed(exchange, exchange->result, words);
         exchange->status = 0;
     }
     lane->resent += exchange->resent ? 1 : 0;

@@ -416,9 +416,74 @@ static void test_one_long_tenure_keeps_time_to_a_few_seconds(void **state)
     }
 }
 
+/* ---- The text of a Date ----------------------------------------------------------------------- */
+
+static void test_a_date_is_read(void **state)
+{
+    static const struct {
+        const char *text;
+        int64_t date_s;
+    } cases[] = {
+        {"Thu, 01 Jan 1970 00:00:00 GMT", 0},
+        {"Sun, 06 Nov 1994 08:49:37 GMT", 784111777},
+        {"Tue, 29 Feb 2000 23:59:59 GMT", 951868799},
+        {"Sat, 31 Dec 2016 23:59:60 GMT", 1483228800},
+        {"Thu, 29 Feb 2024 00:00:00 GMT", 1709164800},
+        {"Fri, 01 Mar 2024 00:00:00 GMT", 1709251200},
+        {"Tue, 19 Jan 2038 03:14:08 GMT", INT64_C(2147483648)},
+        {"Mon, 01 Mar 2100 00:00:00 GMT", INT64_C(4107542400)},
+        {"Fri, 31 Dec 9999 23:59:59 GMT", INT64_C(253402300799)},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int64_t date_s = -1;
+        assert_true(dlk_http_date(cases[i].text, &date_s));
+        assert_int_equal(date_s, cases[i].date_s);
+    }
+}
+
+static void test_what_is_no_date_is_none(void **state)
+{
+    static const char *const cases[] = {
+        "",
+        "Sun",
+        "Sun, 06 Nov 1994 08:49:37",
+        "Sun, 06 Nov 1994 08:49:37 GMT ",
+        "Sun, 06 Nov 1994 08:49:37 UTC",
+        "Sun, 06 Nov 1994 08:49:37 +0000",
+        "Sun, 6 Nov 1994 08:49:37 GMT",
+        "Sun, 06 Nov 94 08:49:37 GMT",
+        "Sunday, 06-Nov-94 08:49:37 GMT",
+        "Sun Nov  6 08:49:37 1994",
+        "1994-11-06T08:49:37Z",
+        "784111777",
+        "Sun, 00 Nov 1994 08:49:37 GMT",
+        "Sun, 31 Nov 1994 08:49:37 GMT",
+        "Sun, 29 Feb 1900 08:49:37 GMT",
+        "Mon, 29 Feb 2100 08:49:37 GMT",
+        "Sun, 06 nov 1994 08:49:37 GMT",
+        "Sun, 06 Foo 1994 08:49:37 GMT",
+        "Sun, 06 anF 1994 08:49:37 GMT",
+        "Wed, 31 Dec 1969 23:59:59 GMT",
+        "Sun, 06 Nov 1994 24:00:00 GMT",
+        "Sun, 06 Nov 1994 08:60:37 GMT",
+        "Sun, 06 Nov 1994 08:49:61 GMT",
+        "Sun, 06 Nov 1994 08:-9:37 GMT",
+        "Sun, 06 Nov +994 08:49:37 GMT",
+    };
+    int64_t date_s = 7;
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_false(dlk_http_date(cases[i], &date_s));
+        assert_int_equal(date_s, 7);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_date_is_read),
+        cmocka_unit_test(test_what_is_no_date_is_none),
         cmocka_unit_test(test_without_a_sample_nothing_has_expired_but_what_was_released),
         cmocka_unit_test(test_one_sample_gives_the_bounds_of_its_date),
         cmocka_unit_test(test_two_agreeing_samples_and_a_right_host_clock_are_trusted),
