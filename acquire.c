@@ -33,7 +33,6 @@ struct acquisition {
     struct dlk_cleanup *after; /* has the call; the keeper's, if this ends with an open outcome */
     struct dlk_call *call;
     struct dlk_lease lease; /* that the create under way asks for */
-    int64_t first_sent_us;  /* boot clock, before its first attempt */
     bool reading;           /* the request under way is a read */
     int taken_from;         /* event: what was written over */
     unsigned rounds;
@@ -269,7 +268,6 @@ static enum acquire_step acquire_read_answered(struct acquisition *a)
 static enum acquire_step acquire_create_answered(struct acquisition *a)
 {
     struct dlk_call *call = a->call;
-    a->first_sent_us = call->first_sent_us;
     if (call->code == 0) {
         return ACQUIRE_WON;
     }
@@ -306,7 +304,7 @@ static bool acquire_hold(struct acquisition *a)
     dynalock_lock *lock = a->lock;
     (void)pthread_mutex_lock(&lock->store->mutex);
     int64_t now_us = dlk_lock_now(lock);
-    int64_t end_us = dlk_lease_end(lock, &a->lease, a->first_sent_us, &a->call->exchange);
+    int64_t end_us = dlk_lease_end(lock, &a->lease, &a->call->exchange);
     bool ahead = end_us > now_us && !lock->store->closing;
     lock->lease = a->lease;
     if (ahead) {
@@ -320,7 +318,7 @@ static bool acquire_hold(struct acquisition *a)
         lock->failures = 0;
         dlk_lock_note(lock, 0, "");
         dlk_lock_set_end(lock, end_us);
-        dlk_lock_arm_renewal(lock, a->first_sent_us + a->lease.ttl_ms * 1000 / 3);
+        dlk_lock_arm_renewal(lock, a->lease.asked_us + a->lease.ttl_ms * 1000 / 3);
     }
     (void)pthread_mutex_unlock(&lock->store->mutex);
     return ahead;

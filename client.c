@@ -23,8 +23,10 @@ static int64_t client_real(const dynalock_store *store)
 
 void dlk_store_now(dynalock_store *store, struct dlk_now *now)
 {
+    /* First, for what is counted from it must end no later for a pause here. */
+    int64_t boot_us = dlk_store_boot_us(store);
     (void)pthread_mutex_lock(&store->client_mutex);
-    dlk_servertime_now(&store->servertime, dlk_store_boot_us(store), client_real(store), now);
+    dlk_servertime_now(&store->servertime, boot_us, client_real(store), now);
     (void)pthread_mutex_unlock(&store->client_mutex);
 }
 
@@ -172,7 +174,6 @@ bool dlk_call_begin(dynalock_store *store, struct dlk_call *call)
         return false;
     }
     if (call->attempt == 0) {
-        call->first_sent_us = now;
         dlk_count(store, DLK_OPERATIONS);
     }
     call->attempt++;

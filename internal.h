@@ -498,7 +498,6 @@ struct dlk_call {
     bool throttled;
     bool clock_corrected;
     int spent;             /* of the retry budget, for the last retry */
-    int64_t first_sent_us; /* boot clock, before the first attempt */
     int64_t signed_s;      /* the time of the last attempt's signature */
     char *authorization;   /* header lines that are not fixed */
     char target[80], date[40], host[320];

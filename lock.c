@@ -119,9 +119,9 @@ int64_t dlk_lock_margin_us(const dynalock_lock *lock, int64_t ttl_ms)
 }
 
 int64_t dlk_lease_end(const dynalock_lock *lock, const struct dlk_lease *lease,
-                      int64_t first_sent_us, const struct dlk_exchange *granted_by)
+                      const struct dlk_exchange *granted_by)
 {
-    int64_t end = first_sent_us + lease->ttl_ms * 1000 - dlk_lock_margin_us(lock, lease->ttl_ms);
+    int64_t end = lease->asked_us + lease->ttl_ms * 1000 - dlk_lock_margin_us(lock, lease->ttl_ms);
     if (granted_by->has_date) {
         /* Server time was below Date + 1 s when this was sent. Only this notices that a guest stood
          * still without its clock noticing, before the lease was asked for. */
@@ -136,6 +136,7 @@ void dlk_lock_number(dynalock_lock *lock, struct dlk_lease *lease, const struct 
 {
     dlk_nonce_make(lease->nonce, lock->tenure, ++lock->writes, lease->version);
     lease->ttl_ms = lock->ttl_ms;
+    lease->asked_us = now->boot_us;
     /* The ttl in whole seconds, so that the end by Date (above) is never the earlier of the two for
      * want of a fraction. */
     lease->expires = dlk_seconds_up(now->lease_us + (lock->ttl_ms + 999) / 1000 * DLK_SECOND);

@@ -13,6 +13,7 @@ struct dlk_lease {
     char nonce[DLK_NONCE_SIZE];
     int64_t expires; /* epoch seconds */
     int64_t ttl_ms;
+    int64_t asked_us; /* boot clock, when expires was made; the write is sent later */
 };
 
 /* A record seen unchanged, and since when. */
@@ -63,10 +64,9 @@ struct dynalock_lock {
 
 int64_t dlk_lock_now(const dynalock_lock *lock);
 int64_t dlk_lock_margin_us(const dynalock_lock *lock, int64_t ttl_ms);
-/* When a lease that was asked for at first_sent_us, and granted by this answer, must be thought
- * over. */
+/* When a lease that was granted by this answer must be thought over. */
 int64_t dlk_lease_end(const dynalock_lock *lock, const struct dlk_lease *lease,
-                      int64_t first_sent_us, const struct dlk_exchange *granted_by);
+                      const struct dlk_exchange *granted_by);
 /* The next write of this tenure: lease->version is set; fills the rest. */
 void dlk_lock_number(dynalock_lock *lock, struct dlk_lease *lease, const struct dlk_now *now);
 void dlk_lock_judge(dynalock_lock *lock); /* lost, if its time is over */

@@ -69,10 +69,10 @@ static void renew_granted(dynalock_lock *lock, const struct dlk_lease *lease,
     lock->trouble = DYNALOCK_CAUSE_NONE;
     lock->granted_us = dlk_lock_now(lock);
     dlk_lock_note(lock, 0, "");
-    dlk_lock_set_end(lock, dlk_lease_end(lock, lease, call->first_sent_us, &call->exchange));
+    dlk_lock_set_end(lock, dlk_lease_end(lock, lease, &call->exchange));
     dlk_lock_judge(lock);
     if (lock->state == DYNALOCK_LOCK_HELD) {
-        dlk_lock_arm_renewal(lock, call->first_sent_us + lock->ttl_ms * 1000 / 3);
+        dlk_lock_arm_renewal(lock, lease->asked_us + lock->ttl_ms * 1000 / 3);
         dlk_count(lock->store, DLK_RENEWED);
     }
 }

@@ -207,7 +207,7 @@ static void fill_in(struct dlk_call *call, const char *body)
     exchange->result = 0;
     exchange->status = 400;
     exchange->retry_after_ms = -1;
-    exchange->received_us = exchange->sent_us = call->first_sent_us;
+    exchange->received_us = exchange->sent_us = dlk_store_boot_us(call->store);
     (void)snprintf(exchange->request_id, sizeof exchange->request_id, "REQUEST");
     dlk_buffer_clear(&exchange->answer);
     dlk_buffer_text(&exchange->answer, body);

@@ -20,6 +20,8 @@
 static atomic_llong clock_ahead_us; /* of the true one */
 static atomic_int clock_percent = 100;
 static atomic_llong clock_origin_us; /* since when it runs at that rate */
+static atomic_int clock_pause_after; /* as many readings: then the process stands still */
+#define CLOCK_PAUSE_S 10
 
 int __real_clock_gettime(clockid_t clock, struct timespec *now);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
@@ -34,6 +36,9 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
         us += percent != 100 ? since_us * (percent - 100) / 100 : 0;
         now->tv_sec = (time_t)(us / SECOND_US);
         now->tv_nsec = (long)(us % SECOND_US) * 1000;
+        if (atomic_fetch_sub(&clock_pause_after, 1) == 1) {
+            atomic_fetch_add(&clock_ahead_us, CLOCK_PAUSE_S * SECOND_US);
+        }
     }
     return failed;
 }
@@ -68,6 +73,12 @@ static void server_ahead(struct bench *b, int64_t seconds)
 static int64_t host_real_us(void *context)
 {
     return dlk_system_clock().real_us(NULL) + *(const int64_t *)context * SECOND_US;
+}
+
+/* The host's clock goes on in a pause as the boot clock does. */
+static int64_t paused_real_us(void *context)
+{
+    return dlk_system_clock().real_us(context) + atomic_load(&clock_ahead_us);
 }
 
 /* Another client, whose host's clock is so many seconds (borrowed) ahead. */
@@ -180,6 +191,34 @@ static void test_an_acquisition_that_a_suspend_cuts_in_two_does_not_succeed_late
 }
 
 /* ---- A guest that stands still: server time passes, its boot clock does not ---- */
+
+/* Without a Date in the answers nothing but the boot clock can tell. */
+static void test_a_process_that_stands_still_anywhere_on_its_way_believes_no_longer_than_its_record(
+    void **state)
+{
+    struct bench *b = *state;
+    dynalock_store *store = bench_open(b, NULL);
+    store->clock.real_us = paused_real_us;
+    rig_do(b->rig, "'cmd':'set','date':'none','verify':false");
+    for (int readings = 1; readings <= 16; readings++) {
+        const char *key = bench_key(b);
+        atomic_store(&clock_pause_after, readings);
+        dynalock_lock *lock = lock_take(
+            store, key, (dynalock_lock_options){.ttl_ms = 60000, .renewal = DYNALOCK_RENEWAL_NONE});
+        for (int renewals = 0; renewals < 2; renewals++) {
+            json_t *item = rig_item(b->rig, b->table, b->partition, key);
+            int64_t expires = item_number(item, "expires");
+            json_decref(item);
+            int64_t until_us = paused_real_us(NULL) + dynalock_lock_remaining_ms(lock) * 1000;
+            assert_true(until_us <= expires * SECOND_US);
+            atomic_store(&clock_pause_after, readings);
+            check(dynalock_lock_renew(lock, 0, &failure), DYNALOCK_OK);
+        }
+        atomic_store(&clock_pause_after, 0);
+        lock_end(lock);
+    }
+    assert_int_equal(dynalock_close(store), 0);
+}
 
 static void test_a_pause_that_no_clock_counted_is_seen_by_the_next_answer_of_any_kind(void **state)
 {
@@ -300,6 +339,33 @@ static dynalock_store *dated_open(struct bench *b, const char *settings)
     dynalock_store *store = bench_open(b, &options);
     b->rig->proxy = b->proxy;
     return store;
+}
+
+/* 2^31 seconds after 1970, where a time_t of 32 bits ends. */
+static void test_after_2038_locks_are_held_and_expire_as_before(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    int64_t ahead_s = 20 * 366 * 24 * HOUR_S;
+    server_ahead(b, ahead_s);
+    dynalock_store *store = host_open(b, &ahead_s);
+    dynalock_store *other = host_open(b, &ahead_s);
+    dynalock_lock *held = lock_take(
+        store, key, (dynalock_lock_options){.ttl_ms = 1500, .renewal = DYNALOCK_RENEWAL_NONE});
+    dynalock_lock *lock = lock_make(other, key, (dynalock_lock_options){.poll_ms = 100});
+    dynalock_kv *kv = NULL;
+
+    check(dynalock_get(other, key, NULL, &kv, &failure), DYNALOCK_OK);
+    assert_true(dynalock_kv_expires_ms(kv) > (int64_t)INT32_MAX * 1000);
+    dynalock_kv_free(kv);
+    check(dynalock_lock_acquire(lock, -1, 600, &failure), DYNALOCK_ERR_NOT_ACQUIRED);
+    check(dynalock_lock_ensure(held, 1, &failure), DYNALOCK_OK);
+    check(dynalock_lock_acquire(lock, -1, LONG_MS, &failure), DYNALOCK_OK);
+    assert_lost(held, DYNALOCK_CAUSE_EXPIRED);
+    dynalock_lock_free(held);
+    lock_end(lock);
+    assert_int_equal(dynalock_close(store), 0);
+    assert_int_equal(dynalock_close(other), 0);
 }
 
 static void test_a_wrong_date_or_none_never_steals_a_lock_that_is_held(void **state)
@@ -486,12 +552,15 @@ int main(void)
         CLOCK_TEST(test_a_suspend_within_the_lease_shortens_it_and_a_renewal_restores_it),
         CLOCK_TEST(test_the_keeper_renews_at_once_after_a_suspend_within_the_lease),
         CLOCK_TEST(test_an_acquisition_that_a_suspend_cuts_in_two_does_not_succeed_late),
+        CLOCK_TEST(
+            test_a_process_that_stands_still_anywhere_on_its_way_believes_no_longer_than_its_record),
         CLOCK_TEST(test_a_pause_that_no_clock_counted_is_seen_by_the_next_answer_of_any_kind),
         CLOCK_TEST(test_server_time_that_goes_back_loses_nothing),
         CLOCK_TEST(test_a_lease_that_was_over_when_it_was_granted_is_not_taken_for_one),
         CLOCK_TEST(test_a_lease_that_was_over_when_it_was_granted_is_no_success_without_waiting),
         CLOCK_TEST(test_a_wrong_clock_is_corrected_for_signing),
         CLOCK_TEST(test_a_wrong_clock_never_steals_a_lock_that_is_held),
+        CLOCK_TEST(test_after_2038_locks_are_held_and_expire_as_before),
         CLOCK_TEST(test_a_wrong_date_or_none_never_steals_a_lock_that_is_held),
         CLOCK_TEST(test_a_wrong_clock_takes_over_what_it_saw_unchanged_for_the_lease),
         CLOCK_TEST(test_a_holder_with_a_wrong_clock_writes_a_version_of_the_servers_time),
