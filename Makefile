@@ -48,7 +48,7 @@ flags_tsan = -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all amalgamation examples check check-offline build-check build-check-offline deps demo \
+.PHONY: all amalgamation examples check check-offline build-check build-check-offline soak deps demo \
 	install uninstall installcheck format clean help FORCE
 
 all: build/version build/release/libdynalock.a build/release/$(SHARED)
@@ -86,6 +86,12 @@ endef
 
 # What every test may use: the rig's client, and support files.
 SUPPORT := $(sort $(wildcard test/rig.c test/support*.c))
+
+# The soak's contenders, of several builds.
+SOAK_CONTENDERS := $(foreach variant,release asan tsan,build/$(variant)/soak/contender)
+$(SOAK_CONTENDERS): build/%/soak/contender: test/soak/contender.c build/%/libdynalock.a build/%/flags
+	@mkdir -p $(@D)
+	$(cc_$*) $(CPPFLAGS) -std=gnu11 $(BASE_CFLAGS) $(flags_$*) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) $(DEPS_LIBS)
 
 # A failure-injection test names, in lines `/* wrap: malloc strdup */`, what it puts itself in front of.
 wraps = $(patsubst %,-Wl$(comma)--wrap=%,$(shell sed -n 's,^/\* wrap: *\(.*\) \*/$$,\1,p' $(1)))
@@ -204,8 +210,11 @@ build/locale/de_DE.UTF-8:
 	mkdir -p $(@D)
 	localedef -i de_DE -f UTF-8 $@
 
-build-check: all examples build/locale/de_DE.UTF-8 $(OFFLINE_PROGRAMS) $(RIG_PROGRAMS) $(TOOL_PROGRAMS)
+build-check: all examples build/locale/de_DE.UTF-8 $(OFFLINE_PROGRAMS) $(RIG_PROGRAMS) $(TOOL_PROGRAMS) \
+	$(SOAK_CONTENDERS)
 build-check-offline: all examples build/locale/de_DE.UTF-8 $(OFFLINE_PROGRAMS)
+
+NODE := tools/node
 
 # A part that does not compile is no reason to stop: the runner counts what is not there as failed.
 parallel = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -219,7 +228,7 @@ check:
 	@$(call write_runs,$(OFFLINE_RUNS) $(RIG_RUNS))
 	@echo 'Building; what the compilers say is in build/log'
 	@+$(call build_all,build-check)
-	@$(run_environment) $(if $(wildcard tools/node),tools/node,node) test/run.mjs build/runs
+	@$(run_environment) $(NODE) test/run.mjs build/runs
 
 check-offline:
 	@$(call write_runs,$(OFFLINE_RUNS))
@@ -228,6 +237,15 @@ check-offline:
 	@$(run_environment) test/run-offline build/runs \
 		'test programs that need a server: $(or $(strip $(TESTS) $(filter-out $(FAIL_UNITS),$(FAILS))),none)' \
 		'tests in JavaScript: $(or $(NODE_TESTS),none)'
+
+# Faults, stops and kills for so long, on each server; test/soak/main.mjs tells.
+MINUTES ?= 20
+SERVERS ?= local dynalite
+soak: $(SOAK_CONTENDERS)
+	@tools/deps check
+	@status=0; for server in $(SERVERS); do \
+		$(NODE) test/soak/main.mjs --minutes $(MINUTES) --server $$server --tenures $$(($(MINUTES) * 200)) \
+			--faults $$(($(MINUTES) * 5)) $(if $(SEED),--seed $(SEED)) || status=1; done; exit $$status
 
 deps:
 	tools/deps build
@@ -268,7 +286,7 @@ installcheck:
 # ---- The rest -----------------------------------------------------------------------------------
 
 format:
-	clang-format -i $(wildcard *.[ch] test/*.[ch] examples/*.[ch] examples/*.cpp examples/*/*.[ch])
+	clang-format -i $(wildcard *.[ch] test/*.[ch] test/soak/*.c examples/*.[ch] examples/*.cpp examples/*/*.[ch])
 
 clean:
 	rm -rf build
@@ -278,6 +296,7 @@ help:
 	@echo 'make check          everything there is to check: libraries, packages and servers are fetched first'
 	@echo 'make check ONLY=x   the same, of what has x in its name'
 	@echo 'make check-offline  what needs neither network, root, servers nor Node'
+	@echo 'make soak MINUTES=n faults, stops and kills for so long, on each server; then what they believed is judged'
 	@echo 'make install        header, libraries, dynalock.pc and man pages'
 	@echo 'make uninstall      removes these'
 	@echo 'make installcheck   compiles and runs programs with the installed library'

@@ -29,10 +29,10 @@ export class Faults {
   }
 
   seed({ seed, rates, op = null }) {
-    const list = Object.entries(rates).map(([name, rate]) => ({
-      rate: rate.rate ?? rate,
-      action: checked({ ...(typeof rate === 'object' ? rate : {}), do: name }),
-    }));
+    const each = Array.isArray(rates)
+      ? rates
+      : Object.entries(rates).map(([name, rate]) => ({ ...(typeof rate === 'object' ? rate : { rate }), do: name }));
+    const list = each.map(action => ({ rate: action.rate, action: checked(action) }));
     this.random = { seed, list, op, seen: new Map() };
   }
 

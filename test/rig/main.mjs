@@ -44,10 +44,11 @@
 //       Key or Item; "nth": from the k-th match on; "times" -1: for ever.
 //   {"cmd":"clear-faults","proxy":ID}                       rules and seed
 //   {"cmd":"seed","proxy":ID,"seed":S,"rates":{"drop":0.01,"delay":{"rate":0.1,"ms":30}},"op":..|null}
+//       or "rates":[{"do":NAME,"rate":0.01,...},...]: one action with several settings.
 //       Chance, where no rule matched: by seed, operation, key and how often that came, whatever the threads do.
 //   {"cmd":"let-go","proxy":ID[,"op":..]}                   releases what hold holds → {"released":n}
 //
-//   ACTION: a name, or {"do":NAME,...}:
+//   ACTION: a name, or {"do":NAME,...}; "as":TEXT is the name under which it is counted and logged:
 //     drop              forwards, then closes without an answer
 //     drop-before       closes without forwarding
 //     reset             RST; "when":"after" (default: forwarded) | "before"

@@ -283,8 +283,9 @@ export class Proxy {
   }
 
   async apply(exchange, action) {
-    exchange.entry.fault = action.do;
-    this.applied[action.do] = (this.applied[action.do] ?? 0) + 1;
+    const name = action.as ?? action.do;
+    exchange.entry.fault = name;
+    this.applied[name] = (this.applied[name] ?? 0) + 1;
     await ACTIONS[action.do](exchange, action);
   }
 
