@@ -34,8 +34,10 @@ CMOCKA_LIBS = $(call once,CMOCKA_LIBS,$(shell $(PKG_CONFIG) --libs cmocka))
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wpedantic
 BASE_CFLAGS = -fPIC -fvisibility=hidden -pthread $(WARNINGS) -I. $(DEPS_CFLAGS)
 
+SYSTEMS := $(if $(filter x86_64,$(shell uname -m)),bullseye i386 arm64)
+
 # The variants: all of them have their objects and a static library in build/<variant>.
-VARIANTS := release clang asan tsan
+VARIANTS := release clang asan tsan $(SYSTEMS)
 cc_release = $(CC)
 cc_clang = $(CLANG)
 cc_asan = $(CC)
@@ -44,6 +46,24 @@ flags_release = $(CFLAGS)
 flags_clang = -O2 -g
 flags_asan = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 flags_tsan = -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+
+# Other systems: what they compile against and run with is fetched by tools/sysroots, and runs on x86-64 alone.
+# bullseye has libcurl 7.74, OpenSSL 1.1.1 and glibc 2.31; i386 has a time_t and a long of 32 bits.
+sysroot = $(CURDIR)/test/sysroots/$(1)
+own_loader = --sysroot=$(call sysroot,$(1)) -B$(call sysroot,$(1))/usr/lib/$(2) \
+	-Wl,--dynamic-linker=$(call sysroot,$(1))/$(3) \
+	-Wl,--disable-new-dtags,-rpath,$(call sysroot,$(1))/lib/$(2):$(call sysroot,$(1))/usr/lib/$(2)
+cc_bullseye = $(CC)
+cc_i386 = $(CC) -m32
+cc_arm64 = aarch64-linux-gnu-gcc
+flags_bullseye = -O2 -g -Werror $(call own_loader,bullseye,x86_64-linux-gnu,lib64/ld-linux-x86-64.so.2)
+flags_i386 = -O2 -g -Werror -Wno-psabi $(call own_loader,i386,i386-linux-gnu,lib/ld-linux.so.2) \
+	-B$(call sysroot,i386)/usr/lib/gcc/i686-linux-gnu/12
+flags_arm64 = -O2 -g -Werror --sysroot=$(call sysroot,arm64)
+$(addsuffix /%,$(addprefix build/,$(SYSTEMS))): DEPS_CFLAGS =
+$(addsuffix /%,$(addprefix build/,$(SYSTEMS))): DEPS_LIBS = -lcurl -lcrypto -ljansson -ldl
+$(addsuffix /%,$(addprefix build/,$(SYSTEMS))): CMOCKA_CFLAGS =
+$(addsuffix /%,$(addprefix build/,$(SYSTEMS))): CMOCKA_LIBS = -lcmocka
 
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
@@ -105,6 +125,16 @@ build/release/$(SHARED): $(SOURCES:%.c=build/release/%.o) dynalock.map
 		-Wl,--version-script=dynalock.map -o $@ $(filter %.o,$^) $(DEPS_LIBS)
 	ln -sf $(SHARED) build/release/$(SONAME)
 	ln -sf $(SONAME) build/release/libdynalock.so
+
+# For the test that loads it.
+define SYSTEM_RULES
+build/$(1)/libdynalock.so: build/$(1)/libdynalock.a dynalock.map
+	$$(cc_$(1)) -shared -pthread $$(flags_$(1)) $$(LDFLAGS) -Wl,-z,defs -Wl,--version-script=dynalock.map -o $$@ \
+		-Wl,--whole-archive $$< -Wl,--no-whole-archive $$(DEPS_LIBS)
+
+build/$(1)/test/test_guest: | build/$(1)/libdynalock.so
+endef
+$(foreach system,$(SYSTEMS),$(eval $(call SYSTEM_RULES,$(system))))
 
 -include $(wildcard build/*/*.d build/*/test/*.d build/*/examples/*.d)
 
@@ -169,6 +199,10 @@ RIG_RUNS = $(call runs,rig,shared,shared,$(SHARED_TESTS)) $(call runs,rig,static
 	$(call runs,rig,asan,asan,$(TESTS)) $(call runs,rig,tsan,tsan,$(THREADED_TESTS)) \
 	$(call runs,dynalite,fail,asan,$(filter-out $(FAIL_UNITS),$(FAILS))) \
 	$(foreach test,$(call only,$(NODE_TESTS)),node|-|$(test)|)
+# On one server: it makes no difference to them. A narrow long and time_t without the tests that take longest.
+SYSTEM_RUNS = $(foreach system,$(SYSTEMS),$(call runs,unit,$(system),$(system),$(UNITS))) \
+	$(if $(SYSTEMS),$(call runs,dynalite,bullseye,bullseye,$(TESTS)) $(call runs,dynalite,i386,i386,$(I386_TESTS)))
+I386_TESTS = $(filter-out test_client test_client_process test_go test_lock_faults test_lock_lost,$(TESTS))
 
 programs = $(filter build/%,$(foreach run,$(1),$(word 3,$(subst |, ,$(run)))))
 OFFLINE_PROGRAMS = $(call programs,$(OFFLINE_RUNS))
@@ -225,7 +259,7 @@ run_environment = exec env CC='$(CC)' CXX='$(CXX)' AR='$(AR)' CLANG='$(CLANG)' P
 
 check:
 	@tools/deps check || { echo 'tools/deps check failed: nothing was tested'; echo '0 passed, 1 failed'; exit 1; }
-	@$(call write_runs,$(OFFLINE_RUNS) $(RIG_RUNS))
+	@$(call write_runs,$(OFFLINE_RUNS) $(RIG_RUNS) $(SYSTEM_RUNS))
 	@echo 'Building; what the compilers say is in build/log'
 	@+$(call build_all,build-check)
 	@$(run_environment) $(NODE) test/run.mjs build/runs

@@ -82,10 +82,13 @@ function environment(home) {
 // The sanitizers' shadow memory does not fit every layout of the address space.
 const SETARCH = spawnSync('setarch', ['-R', 'true']).status === 0 ? ['setarch', '-R'] : [];
 
+// Variants for another processor.
+const EMULATORS = { arm64: ['qemu-aarch64', '-L', 'test/sysroots/arm64'] };
+
 function command(run) {
   if (run.kind === 'gate') return ['nice', '-n', '15', 'sh', run.what, ...(run.argument === '-' ? [] : [run.argument])];
   if (run.kind === 'node') return [process.execPath, '--test-reporter=tap', run.what];
-  return [...SETARCH, resolve(ROOT, run.what)];
+  return [...SETARCH, ...(EMULATORS[run.variant] ?? []), resolve(ROOT, run.what)];
 }
 
 // → { output, status, signal, overran }

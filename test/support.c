@@ -27,7 +27,7 @@ int64_t monotonic_ms(void)
 
 void sleep_ms(int64_t ms)
 {
-    struct timespec rest = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    struct timespec rest = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
     while (nanosleep(&rest, &rest) != 0 && errno == EINTR) {
     }
 }
@@ -332,7 +332,8 @@ int capture_count(struct capture *c, int id, const char *key)
 bool capture_wait(struct capture *c, int id, const char *key, int count, int timeout_ms)
 {
     int64_t end = monotonic_ms() + timeout_ms;
-    struct timespec until = {.tv_sec = end / 1000, .tv_nsec = (long)(end % 1000) * 1000000};
+    struct timespec until = {.tv_sec = (time_t)(end / 1000),
+                             .tv_nsec = (long)(end % 1000) * 1000000};
     pthread_mutex_lock(&c->mutex);
     bool came = capture_matching(c, id, key) >= count;
     for (int waited = 0; !came && waited != ETIMEDOUT;) {

@@ -479,6 +479,27 @@ static void test_what_is_no_date_is_none(void **state)
     }
 }
 
+static void test_the_bounds_hold_beyond_2038_and_to_the_year_9999(void **state)
+{
+    static const int64_t dates[] = {INT32_MAX, INT64_C(2147483648), UINT32_MAX, INT64_C(4294967296),
+                                    INT64_C(253402300799)};
+    (void)state;
+    for (size_t i = 0; i < sizeof dates / sizeof *dates; i++) {
+        struct dlk_servertime st = {0};
+        int64_t us = dates[i] * SECOND;
+        assert_int_equal(dlk_servertime_add(&st, 0, 2000, dates[i]), DLK_SAMPLE_AGREES);
+        assert_int_equal(dlk_servertime_add(&st, 1000, 3000, dates[i]), DLK_SAMPLE_AGREES);
+        struct dlk_now now = now_of(&st, 3000, us + SECOND / 2);
+        assert_true(now.trusted);
+        assert_in_range(now.lower_us, us - SECOND, us);
+        assert_in_range(now.upper_us, us + SECOND, us + 2 * SECOND);
+        dynalock_kv kv = {.has_expires = true, .expires = dates[i]};
+        assert_false(dlk_record_expired(&kv, &now));
+        kv.expires -= 2;
+        assert_true(dlk_record_expired(&kv, &now));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -504,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_bounds_stay_within_what_the_front_ends_say),
         cmocka_unit_test(test_holding_for_ten_thousand_seconds_never_blocks_a_takeover),
         cmocka_unit_test(test_one_long_tenure_keeps_time_to_a_few_seconds),
+        cmocka_unit_test(test_the_bounds_hold_beyond_2038_and_to_the_year_9999),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
