@@ -131,9 +131,9 @@ static int call_sign(dynalock_store *store, struct dlk_call *call)
                                         .header_count = sizeof headers / sizeof *headers,
                                         .body = call->body.data,
                                         .body_length = call->body.length};
-    struct dlk_sigv4_credentials credentials = {store->credentials.access_key_id,
-                                                store->credentials.secret_access_key,
-                                                store->credentials.session_token};
+    const struct dlk_credentials *set = store->credentials;
+    struct dlk_sigv4_credentials credentials = {set->access_key_id, set->secret_access_key,
+                                                set->session_token};
     struct dlk_sigv4_signature signature;
     call->signed_s = client_signing_time(store);
     int failed = dlk_sigv4_sign(store->signer, &request, &credentials, store->config.region,
@@ -148,7 +148,7 @@ static int call_sign(dynalock_store *store, struct dlk_call *call)
     (void)snprintf(call->host, sizeof call->host, "Host: %s", store->config.host);
     int code = call_set_authorization(call, signature.authorization);
     dlk_sigv4_signature_free(&signature);
-    return code != 0 ? code : call_set_token(call, store->credentials.session_token);
+    return code != 0 ? code : call_set_token(call, set->session_token);
 }
 
 bool dlk_call_begin(dynalock_store *store, struct dlk_call *call)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Credentials, from options and environment. */
+/* One set of credentials: immutable, counted, and wiped when it is dropped. */
 #include "internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* A plain memset before free is optimised away. */
-static void credentials_wipe(char *text)
+void dlk_wipe(char *text)
 {
     if (text != NULL) {
         volatile char *at = text;
@@ -27,35 +27,59 @@ static bool credentials_are_sendable(const char *text)
     return true;
 }
 
-static int credentials_copy(struct dlk_credentials *credentials, const char *id, const char *secret,
-                            const char *token, dynalock_error *error)
+int dlk_credentials_new(struct dlk_credentials **made, const char *id, const char *secret,
+                        const char *token, int64_t expires_s, const char *source,
+                        dynalock_error *error)
 {
     if (!credentials_are_sendable(id) || !credentials_are_sendable(secret) ||
         !credentials_are_sendable(token)) {
         return dlk_fail(
             error, DYNALOCK_ERR_CREDENTIALS,
-            "the access key id, the secret or the session token has white space or other characters that "
-            "none has");
+            "%s: the access key id, the secret or the session token has white space or other characters that "
+            "none has",
+            source);
     }
-    credentials->access_key_id = strdup(id);
-    credentials->secret_access_key = strdup(secret);
-    credentials->session_token = token != NULL ? strdup(token) : NULL;
-    if (credentials->access_key_id == NULL || credentials->secret_access_key == NULL ||
-        (token != NULL && credentials->session_token == NULL)) {
-        dlk_credentials_free(credentials);
+    struct dlk_credentials *set = calloc(1, sizeof *set);
+    if (set != NULL) {
+        atomic_init(&set->references, 1);
+        set->access_key_id = strdup(id);
+        set->secret_access_key = strdup(secret);
+        set->session_token = token != NULL && *token != '\0' ? strdup(token) : NULL;
+        set->expires_s = expires_s;
+        dlk_copy_text(set->source, sizeof set->source, source);
+    }
+    if (set == NULL || set->access_key_id == NULL || set->secret_access_key == NULL ||
+        (token != NULL && *token != '\0' && set->session_token == NULL)) {
+        dlk_credentials_unref(set);
         return dlk_fail(error, DYNALOCK_ERR_MEMORY, "out of memory");
     }
+    *made = set;
     return 0;
 }
 
-int dlk_credentials_read(struct dlk_credentials *credentials, const dynalock_options *options,
+struct dlk_credentials *dlk_credentials_ref(struct dlk_credentials *set)
+{
+    (void)atomic_fetch_add(&set->references, 1);
+    return set;
+}
+
+void dlk_credentials_unref(struct dlk_credentials *set)
+{
+    if (set != NULL && atomic_fetch_sub(&set->references, 1) == 1) {
+        dlk_wipe(set->access_key_id);
+        dlk_wipe(set->secret_access_key);
+        dlk_wipe(set->session_token);
+        free(set);
+    }
+}
+
+int dlk_credentials_read(struct dlk_credentials **made, const dynalock_options *options,
                          dynalock_error *error)
 {
     const char *id = options->access_key_id;
     const char *secret = options->secret_access_key;
     const char *token = options->session_token;
     const char *place = "the options";
-    *credentials = (struct dlk_credentials){0};
     if (id == NULL && secret == NULL) {
         id = dlk_config_env("AWS_ACCESS_KEY_ID");
         secret = dlk_config_env("AWS_SECRET_ACCESS_KEY");
@@ -72,14 +96,5 @@ int dlk_credentials_read(struct dlk_credentials *credentials, const dynalock_opt
                         id != NULL && *id != '\0' ? "an access key id" : "a secret access key",
                         id != NULL && *id != '\0' ? "a secret access key" : "an access key id");
     }
-    return credentials_copy(credentials, id, secret, token != NULL && *token != '\0' ? token : NULL,
-                            error);
-}
-
-void dlk_credentials_free(struct dlk_credentials *credentials)
-{
-    credentials_wipe(credentials->access_key_id);
-    credentials_wipe(credentials->secret_access_key);
-    credentials_wipe(credentials->session_token);
-    *credentials = (struct dlk_credentials){0};
+    return dlk_credentials_new(made, id, secret, token, 0, place, error);
 }

@@ -139,7 +139,7 @@ static void store_abandon(dynalock_store *store)
     dlk_transport_abandon(store->transport);
     dlk_wake_close(&store->closed);
     dlk_sigv4_signer_free(store->signer);
-    dlk_credentials_free(&store->credentials);
+    dlk_credentials_unref(store->credentials);
     dlk_config_free(&store->config);
     free(store->table);
     free(store->partition);

@@ -366,12 +366,22 @@ int dlk_config_read(struct dlk_config *config, const dynalock_options *options,
 void dlk_config_free(struct dlk_config *config);
 
 struct dlk_credentials {
+    atomic_uint references;
     char *access_key_id, *secret_access_key, *session_token; /* token: NULL: none */
+    int64_t expires_s;                                       /* epoch seconds; 0: never */
+    bool stable;     /* may be used past that while nothing newer can be had */
+    char source[96]; /* for people: "the environment" */
 };
 
-int dlk_credentials_read(struct dlk_credentials *credentials, const dynalock_options *options,
+/* Copies. DYNALOCK_ERR_CREDENTIALS: one has characters that no header can carry. */
+int dlk_credentials_new(struct dlk_credentials **made, const char *id, const char *secret,
+                        const char *token, int64_t expires_s, const char *source,
+                        dynalock_error *error);
+struct dlk_credentials *dlk_credentials_ref(struct dlk_credentials *set);
+void dlk_credentials_unref(struct dlk_credentials *set); /* takes NULL; the last one wipes */
+int dlk_credentials_read(struct dlk_credentials **made, const dynalock_options *options,
                          dynalock_error *error);
-void dlk_credentials_free(struct dlk_credentials *credentials); /* wipes them */
+void dlk_wipe(char *text); /* and frees it; takes NULL */
 
 /* ---- transport.c: the only place with curl.h
  * ---------------------------------------------------- */
@@ -497,9 +507,9 @@ struct dlk_call {
     bool unanswered; /* an attempt may have been applied without our hearing of it */
     bool throttled;
     bool clock_corrected;
-    int spent;             /* of the retry budget, for the last retry */
-    int64_t signed_s;      /* the time of the last attempt's signature */
-    char *authorization;   /* header lines that are not fixed */
+    int spent;           /* of the retry budget, for the last retry */
+    int64_t signed_s;    /* the time of the last attempt's signature */
+    char *authorization; /* header lines that are not fixed */
     char target[80], date[40], host[320];
     char *token;
     struct dlk_exchange exchange;
@@ -659,7 +669,7 @@ enum dlk_counter {
 struct dynalock_store {
     char *table, *partition;
     struct dlk_config config;
-    struct dlk_credentials credentials;
+    struct dlk_credentials *credentials;
     struct dlk_clock clock;
     int64_t timeout_ms, attempt_timeout_ms, close_timeout_ms;
     int max_attempts, max_connections;

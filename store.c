@@ -80,7 +80,7 @@ void dlk_store_free(dynalock_store *store)
     dlk_transport_free(store->transport);
     dlk_sigv4_signer_free(store->signer);
     dlk_wake_close(&store->closed);
-    dlk_credentials_free(&store->credentials);
+    dlk_credentials_unref(store->credentials);
     dlk_config_free(&store->config);
     dlk_log_free(&store->log);
     (void)pthread_cond_destroy(&store->changed);

@@ -214,24 +214,23 @@ static void test_the_endpoint_of_dynamodb_precedes_that_of_all_services(void **s
 static void test_credentials_come_from_the_options_or_all_from_the_environment(void **state)
 {
     dynalock_options options = {.access_key_id = "ID", .secret_access_key = "SECRET"};
-    struct dlk_credentials credentials;
+    struct dlk_credentials *credentials = NULL;
 
     (void)state;
     assert_int_equal(setenv("AWS_ACCESS_KEY_ID", "env-id", 1), 0);
     assert_int_equal(setenv("AWS_SECRET_ACCESS_KEY", "env-secret", 1), 0);
     assert_int_equal(setenv("AWS_SESSION_TOKEN", "env-token", 1), 0);
     assert_int_equal(dlk_credentials_read(&credentials, &options, NULL), 0);
-    assert_string_equal(credentials.access_key_id, "ID");
-    assert_string_equal(credentials.secret_access_key, "SECRET");
-    assert_null(credentials.session_token); /* the environment's belongs to another key */
-    dlk_credentials_free(&credentials);
+    assert_string_equal(credentials->access_key_id, "ID");
+    assert_string_equal(credentials->secret_access_key, "SECRET");
+    assert_null(credentials->session_token); /* the environment's belongs to another key */
+    dlk_credentials_unref(credentials);
     options = (dynalock_options){0};
     assert_int_equal(dlk_credentials_read(&credentials, &options, NULL), 0);
-    assert_string_equal(credentials.access_key_id, "env-id");
-    assert_string_equal(credentials.secret_access_key, "env-secret");
-    assert_string_equal(credentials.session_token, "env-token");
-    dlk_credentials_free(&credentials);
-    assert_null(credentials.secret_access_key);
+    assert_string_equal(credentials->access_key_id, "env-id");
+    assert_string_equal(credentials->secret_access_key, "env-secret");
+    assert_string_equal(credentials->session_token, "env-token");
+    dlk_credentials_unref(credentials);
 }
 
 static void test_half_a_pair_of_credentials_is_none_and_no_secret_is_told(void **state)
@@ -257,14 +256,13 @@ static void test_half_a_pair_of_credentials_is_none_and_no_secret_is_told(void *
         dynalock_options options = {.access_key_id = cases[i].id,
                                     .secret_access_key = cases[i].secret,
                                     .session_token = cases[i].token};
-        struct dlk_credentials credentials;
+        struct dlk_credentials *credentials = NULL;
         dynalock_error error;
         assert_int_equal(dlk_credentials_read(&credentials, &options, &error),
                          DYNALOCK_ERR_CREDENTIALS);
         assert_null(strstr(error.message, "s3c"));
         assert_true(strlen(error.message) > 10);
-        assert_null(credentials.access_key_id);
-        assert_null(credentials.secret_access_key);
+        assert_null(credentials);
     }
 }
 
