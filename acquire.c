@@ -305,7 +305,7 @@ static bool acquire_hold(struct acquisition *a)
     (void)pthread_mutex_lock(&lock->store->mutex);
     int64_t now_us = dlk_lock_now(lock);
     int64_t end_us = dlk_lease_end(lock, &a->lease, &a->call->exchange);
-    bool ahead = end_us > now_us && !lock->store->closing;
+    bool ahead = end_us > now_us;
     lock->lease = a->lease;
     if (ahead) {
         lock->state = DYNALOCK_LOCK_HELD;
@@ -456,7 +456,7 @@ static int acquire_start(dynalock_lock *lock, int stop_fd, dynalock_error *error
                               "the last renewal of the tenure before is still under way");
     }
     memcpy(lock->was_held ? lock->finished : lock->abandoned, lock->tenure, sizeof lock->tenure);
-    lock->was_held = lock->was_lost = lock->open = false;
+    lock->was_held = lock->was_lost = false;
     memcpy(lock->tenure, tenure, sizeof lock->tenure);
     lock->writes = 0;
     lock->state = DYNALOCK_LOCK_ACQUIRING;

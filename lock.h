@@ -40,7 +40,6 @@ struct dynalock_lock {
         references; /* the caller's, that of each timer that is to come, and of a call under way */
     bool freed, in_call, renewing;
     bool was_held, was_lost; /* this tenure: at some time; before its release */
-    bool open;               /* a renewal of the next version may have happened */
     bool owed, telling;      /* on_lost is to be called; is being called */
     int state, cause;
     int64_t ttl_ms;

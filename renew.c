@@ -51,7 +51,6 @@ static void renew_compose(dynalock_lock *lock, struct dlk_call *call, struct dlk
  * renew_granted. */
 static void renew_own(dynalock_lock *lock, const struct dlk_lease *lease)
 {
-    lock->open = false;
     lock->lease.version = lease->version;
     lock->lease.expires = lease->expires;
     memcpy(lock->lease.nonce, lease->nonce, sizeof lock->lease.nonce);
@@ -109,7 +108,7 @@ static bool renew_settle(dynalock_lock *lock, const struct dlk_lease *asked,
 {
     bool ours = seen != NULL && dlk_record_of(seen, lock->tenure);
     bool this_one = ours && dlk_record_same(seen, asked->version, asked->nonce);
-    if (this_one || (ours && lock->open && seen->version == lock->lease.version + 1)) {
+    if (this_one || (ours && seen->version == lock->lease.version + 1)) {
         struct dlk_lease happened = {.version = seen->version,
                                      .expires = this_one ? asked->expires : lock->lease.expires};
         (void)snprintf(happened.nonce, sizeof happened.nonce, "%s", seen->nonce);
@@ -142,7 +141,6 @@ static void renew_finish(dynalock_lock *lock, const struct dlk_call *call, bool 
     int code = call->code;
     int event = 0;
     (void)pthread_mutex_lock(&lock->store->mutex);
-    lock->open = lock->open || (call->write && call->unanswered);
     if (settled) {
         event =
             renew_settle(lock, &lock->renewal_lease, seen, unreadable) ? DYNALOCK_EVENT_ADOPTED : 0;
@@ -186,9 +184,6 @@ static void renew_answered(struct dlk_call *call)
     } else {
         int64_t deadline_us = call->deadline_us;
         int64_t attempt_timeout_ms = call->attempt_timeout_ms;
-        (void)pthread_mutex_lock(&lock->store->mutex);
-        lock->open = lock->open || call->unanswered; /* which the read forgets */
-        (void)pthread_mutex_unlock(&lock->store->mutex);
         dlk_request_get(lock->store, call, lock->key, true, false);
         call->deadline_us = deadline_us;
         call->attempt_timeout_ms = attempt_timeout_ms;
@@ -285,13 +280,11 @@ static int renew_once(dynalock_lock *lock, struct dlk_call *call, bool *again,
     (void)pthread_mutex_unlock(&lock->store->mutex);
     int code = dlk_call_complete(call);
     bool refused = code == DLK_CONDITION_FAILED;
-    bool open = call->unanswered;
     bool unreadable = false;
     if (refused) {
         code = dlk_lock_seen(lock, call, &seen, &unreadable);
     }
     (void)pthread_mutex_lock(&lock->store->mutex);
-    lock->open = lock->open || open;
     if (code != 0) {
         renew_failed(lock, code, call->error.message);
         return dlk_call_fail(call, code, error);

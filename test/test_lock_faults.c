@@ -128,6 +128,26 @@ static void test_a_lease_counts_from_before_it_was_asked_for(void **state)
     lock_end(lock);
 }
 
+/* Without a Date, by which the lease ends earlier. */
+static void test_a_lease_counts_from_the_first_attempt_of_its_write(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    const int64_t attempt_ms = 1500;
+    dynalock_options options = bench_options(b);
+    options.attempt_timeout_ms = attempt_ms;
+    dynalock_store *store = bench_open(b, &options);
+    dynalock_lock *lock =
+        lock_make(store, key, (dynalock_lock_options){.renewal = DYNALOCK_RENEWAL_NONE});
+
+    rig_do(b->rig, "'cmd':'set','date':'none'");
+    rig_fault(b->rig, "'match':{'op':'PutItem'},'action':{'do':'blackhole','forward':true}");
+    check(dynalock_lock_acquire(lock, -1, 0, &failure), 0);
+    assert_in_range(dynalock_lock_remaining_ms(lock), 1, 20000 - 250 - attempt_ms);
+    lock_end(lock);
+    dynalock_close(store);
+}
+
 static void test_an_answer_that_comes_after_the_lease_is_no_lock(void **state)
 {
     struct bench *b = *state;
@@ -161,6 +181,52 @@ static void test_a_try_that_lands_after_the_call_is_removed(void **state)
     assert_true((failure.flags & DYNALOCK_ERROR_OUTCOME_UNKNOWN) != 0);
     assert_true(rig_wait(b->rig, "PutItem", "forwarded", 1, LONG_MS));
     assert_true(await_gone(b, key));
+    dynalock_lock_free(lock);
+    dynalock_close(store);
+}
+
+/* The first of several tries lands, after the last: each has a nonce of its own. */
+static void test_what_tries_have_left_is_removed_whichever_it_was(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_store *store = impatient(b);
+    dynalock_lock *lock =
+        lock_make(store, key, (dynalock_lock_options){.ttl_ms = 60000, .poll_ms = 100});
+
+    warm(store);
+    /* Twice: libcurl sends again by itself where a kept connection is closed. */
+    rig_fault(b->rig, "'match':{'op':'PutItem'},'times':2,'action':{'do':'late','ms':1500}");
+    rig_fault(b->rig, "'match':{'op':'PutItem'},'times':-1,'action':'drop-before'");
+    assert_int_not_equal(dynalock_lock_acquire(lock, -1, 1000, &failure), 0);
+    assert_true((failure.flags & DYNALOCK_ERROR_OUTCOME_UNKNOWN) != 0);
+    assert_true(bench_count(b, "PutItem") > 2);
+    assert_true(rig_wait(b->rig, "PutItem", "forwarded", 1, LONG_MS));
+    assert_true(await_gone(b, key));
+    dynalock_lock_free(lock);
+    dynalock_close(store);
+}
+
+static void test_cleaning_up_after_a_try_leaves_anothers_record(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_store *store = impatient(b);
+    dynalock_lock *lock = lock_make(store, key, (dynalock_lock_options){.ttl_ms = 1000});
+
+    warm(store);
+    warm(bench_direct(b));
+    rig_fault(b->rig, "'match':{'op':'GetItem'},'action':{'do':'hold','where':'request'}");
+    rig_fault(b->rig, "'match':{'op':'PutItem'},'times':-1,'action':'drop-before'");
+    bench_reset(b);
+    assert_int_not_equal(dynalock_lock_acquire(lock, -1, 0, &failure), 0);
+    assert_true(rig_wait(b->rig, "GetItem", "held", 1, LONG_MS)); /* the keeper's look */
+    dynalock_lock *other = lock_take(b->direct, key, by_default);
+    rig_let_go(b->rig);
+    assert_true(rig_wait(b->rig, "GetItem", "finished", 3, LONG_MS));
+    assert_int_equal(bench_count(b, "DeleteItem"), 0);
+    assert_int_equal(version_of(b, key), dynalock_lock_token(other));
+    lock_end(other);
     dynalock_lock_free(lock);
     dynalock_close(store);
 }
@@ -221,6 +287,40 @@ static void test_a_takeover_whose_answer_is_lost_has_one_token(void **state)
     lock_end(lock);
 }
 
+/* Between the look at a record and the write over it, one thing about it changes: it is judged anew. */
+static void test_a_takeover_writes_over_nothing_but_the_record_that_was_judged(void **state)
+{
+#define JUDGED_VERSION "8000000000000000000"
+#define JUDGED_NONCE "00112233445566778899aabbccddeeff.1." JUDGED_VERSION
+    static const char *const changed[][3] = {
+        {JUDGED_VERSION, JUDGED_NONCE, "2"},
+        {JUDGED_VERSION, "00112233445566778899aabbccddeeff.2." JUDGED_VERSION, "1"},
+        {"8000000000000000001", JUDGED_NONCE, "1"},
+    };
+    static const char format[] = "'version':{'N':'%s'},'nonce':{'S':'%s'},'expires':{'N':'%s'}";
+    struct bench *b = *state;
+    warm(b->store);
+    for (size_t i = 0; i < COUNT(changed); i++) {
+        const char *key = bench_key(b);
+        dynalock_lock *lock = lock_make(b->store, key, by_default);
+        struct waiter w;
+        bench_put_item(b, key, format, JUDGED_VERSION, JUDGED_NONCE, "1");
+        rig_reset_counts(b->rig);
+        rig_fault(b->rig,
+                  "'match':{'op':'PutItem','key':'%s','nth':2},"
+                  "'action':{'do':'hold','where':'request'}",
+                  key);
+        waiter_start(&w, lock, -1, 0);
+        assert_true(rig_wait(b->rig, "PutItem", "held", 1, LONG_MS));
+        bench_put_item(b, key, format, changed[i][0], changed[i][1], changed[i][2]);
+        rig_let_go(b->rig);
+        check(waiter_join(&w), 0);
+        assert_int_equal(rig_count(b->rig, "PutItem"), 3);
+        assert_int_equal(dynalock_lock_token(lock), strtoll(changed[i][0], NULL, 10) + 1);
+        lock_end(lock);
+    }
+}
+
 /* ---- Renewing --------------------------------------------------------------------------------- */
 
 static void test_renewals_whose_answers_are_lost_keep_the_lock(void **state)
@@ -254,6 +354,23 @@ static void test_renewals_whose_answers_are_lost_keep_the_lock(void **state)
     assert_int_equal(counters_of(b->store).lost, 0);
 }
 
+/* On a server that does not show the record, and cannot be asked for it either. */
+static void test_a_renewal_that_was_delivered_twice_is_recognised_by_the_next(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_lock *lock =
+        lock_take(b->store, key, (dynalock_lock_options){.renewal = DYNALOCK_RENEWAL_NONE});
+
+    rig_fault(b->rig, "'match':{'op':'UpdateItem'},'action':'twice'");
+    rig_fault(b->rig, "'match':{'op':'GetItem'},'times':4,'action':{'do':'status','status':500}");
+    int code = dynalock_lock_renew(lock, 0, &failure);
+    assert_int_equal(code, test_is_local() ? DYNALOCK_OK : DYNALOCK_ERR_SERVICE);
+    check(dynalock_lock_renew(lock, 0, &failure), DYNALOCK_OK);
+    assert_int_equal(dynalock_lock_state(lock), DYNALOCK_LOCK_HELD);
+    lock_end(lock);
+}
+
 static void test_a_renewal_that_got_no_answer_extends_nothing(void **state)
 {
     struct bench *b = *state;
@@ -276,6 +393,26 @@ static void test_a_renewal_that_got_no_answer_extends_nothing(void **state)
     } else {
         dynalock_lock_free(lock);
     }
+}
+
+static void test_a_renewal_that_is_found_to_have_happened_extends_nothing(void **state)
+{
+    struct bench *b = *state;
+    dynalock_store *store = impatient(b);
+    dynalock_lock *lock =
+        lock_take(store, bench_key(b),
+                  (dynalock_lock_options){.ttl_ms = 6000, .renewal = DYNALOCK_RENEWAL_NONE});
+
+    sleep_ms(1000);
+    rig_fault(b->rig, "'match':{'op':'UpdateItem'},'action':{'do':'status','forward':true}");
+    check(dynalock_lock_renew(lock, 0, &failure), DYNALOCK_ERR_SERVICE);
+    rig_fault(b->rig, "'match':{'op':'UpdateItem','nth':2},'times':-1,'action':'status'");
+    check(dynalock_lock_renew(lock, 0, &failure), DYNALOCK_ERR_SERVICE);
+    assert_int_equal(counters_of(store).adopted, 1);
+    assert_true(dynalock_lock_remaining_ms(lock) <= 6000 - 250 - 1000);
+    rig_clear_faults(b->rig);
+    lock_end(lock);
+    dynalock_close(store);
 }
 
 static void test_a_shorter_lease_counts_though_its_answer_is_lost(void **state)
@@ -433,6 +570,55 @@ static void test_after_a_failed_release_the_object_acquires_its_own_record_at_on
     dynalock_close(store);
 }
 
+/* The delete is on its way until after the lease; meanwhile the record has gone. */
+static void test_a_release_that_finds_nothing_after_the_lease_is_a_loss(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_lock *lock = lock_take(
+        b->store, key, (dynalock_lock_options){.ttl_ms = 1500, .renewal = DYNALOCK_RENEWAL_NONE});
+    struct releaser r = {.lock = lock};
+    int64_t lease_ends_ms = monotonic_ms() + dynalock_lock_remaining_ms(lock) + 1;
+
+    rig_fault(b->rig, "'match':{'op':'DeleteItem'},'action':{'do':'hold','where':'request'}");
+    assert_int_equal(pthread_create(&r.thread, NULL, release_main, &r), 0);
+    assert_true(rig_wait(b->rig, "DeleteItem", "held", 1, LONG_MS));
+    bench_delete_item(b, key);
+    while (monotonic_ms() <= lease_ends_ms) {
+        sleep_ms(20);
+    }
+    rig_let_go(b->rig);
+    pthread_join(r.thread, NULL);
+    assert_int_equal(r.code, DYNALOCK_ERR_LOST);
+    assert_int_equal(dynalock_lock_state(lock), DYNALOCK_LOCK_IDLE);
+    dynalock_lock_free(lock);
+}
+
+/* After the lease another may have held the lock, unless the record says whose release it was. */
+static void test_a_kept_record_shows_whose_release_it_was_after_the_lease_too(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_lock *lock =
+        lock_take(b->store, key,
+                  (dynalock_lock_options){
+                      .ttl_ms = 1500, .keep_record = true, .renewal = DYNALOCK_RENEWAL_NONE});
+    struct releaser r = {.lock = lock};
+    int64_t lease_ends_ms = monotonic_ms() + dynalock_lock_remaining_ms(lock) + 1;
+
+    rig_fault(b->rig, "'match':{'op':'UpdateItem'},'action':{'do':'status','forward':true}");
+    rig_fault(b->rig, "'match':{'op':'UpdateItem'},'action':{'do':'hold','where':'request'}");
+    assert_int_equal(pthread_create(&r.thread, NULL, release_main, &r), 0);
+    assert_true(rig_wait(b->rig, "UpdateItem", "held", 1, LONG_MS));
+    while (monotonic_ms() <= lease_ends_ms) {
+        sleep_ms(20);
+    }
+    rig_let_go(b->rig);
+    pthread_join(r.thread, NULL);
+    assert_int_equal(r.code, 0);
+    dynalock_lock_free(lock);
+}
+
 static void test_a_lock_freed_after_a_failed_release_is_released_in_the_background(void **state)
 {
     struct bench *b = *state;
@@ -454,19 +640,27 @@ int main(void)
         LOCK_TEST(test_a_try_that_got_no_answer_is_adopted_by_the_next_with_a_new_write),
         LOCK_TEST(test_a_try_that_lands_during_the_next_is_adopted_by_a_new_write),
         LOCK_TEST(test_a_lease_counts_from_before_it_was_asked_for),
+        LOCK_TEST(test_a_lease_counts_from_the_first_attempt_of_its_write),
         LOCK_TEST(test_an_answer_that_comes_after_the_lease_is_no_lock),
         LOCK_TEST(test_a_try_that_lands_after_the_call_is_removed),
+        LOCK_TEST(test_what_tries_have_left_is_removed_whichever_it_was),
+        LOCK_TEST(test_cleaning_up_after_a_try_leaves_anothers_record),
         LOCK_TEST(test_a_create_that_lands_after_its_tenure_holds_nothing),
         LOCK_TEST(test_an_acquisition_that_is_delivered_twice_is_one),
         LOCK_TEST(test_a_takeover_whose_answer_is_lost_has_one_token),
+        LOCK_TEST(test_a_takeover_writes_over_nothing_but_the_record_that_was_judged),
         LOCK_TEST(test_renewals_whose_answers_are_lost_keep_the_lock),
+        LOCK_TEST(test_a_renewal_that_was_delivered_twice_is_recognised_by_the_next),
         LOCK_TEST(test_a_renewal_that_got_no_answer_extends_nothing),
+        LOCK_TEST(test_a_renewal_that_is_found_to_have_happened_extends_nothing),
         LOCK_TEST(test_a_shorter_lease_counts_though_its_answer_is_lost),
         LOCK_TEST(test_a_release_whose_answer_is_lost_has_released),
         LOCK_TEST(test_a_release_during_a_renewal_leaves_nothing),
         LOCK_TEST(test_a_release_after_a_renewal_without_an_answer_finds_its_version),
         LOCK_TEST(test_a_release_into_nothing_returns_and_can_be_repeated),
         LOCK_TEST(test_after_a_failed_release_the_object_acquires_its_own_record_at_once),
+        LOCK_TEST(test_a_release_that_finds_nothing_after_the_lease_is_a_loss),
+        LOCK_TEST(test_a_kept_record_shows_whose_release_it_was_after_the_lease_too),
         LOCK_TEST(test_a_lock_freed_after_a_failed_release_is_released_in_the_background),
     };
 
