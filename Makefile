@@ -206,15 +206,16 @@ I386_TESTS = $(filter-out test_client test_client_process test_go test_lock_faul
 
 programs = $(filter build/%,$(foreach run,$(1),$(word 3,$(subst |, ,$(run)))))
 OFFLINE_PROGRAMS = $(call programs,$(OFFLINE_RUNS))
-RIG_PROGRAMS = $(call programs,$(RIG_RUNS))
+RIG_PROGRAMS = $(call programs,$(RIG_RUNS) $(SYSTEM_RUNS))
 TOOL_PROGRAMS = $(TOOLS:%=build/release/test/%)
 
-# The public tests once more, with the shared library in the place of the static one.
+# The public tests once more, with the shared library in the place of the static one. A privileged program's
+# $ORIGIN is not asked.
 $(SHARED_TESTS:%=build/shared/test/%): build/shared/test/%: build/release/test/%.o \
 		build/release/test/libsupport.a build/release/$(SHARED)
 	@mkdir -p $(@D)
 	$(CC) -pthread $(CFLAGS) $(LDFLAGS) -o $@ $(filter-out %.so.$(VERSION),$^) -Lbuild/release -ldynalock \
-		-Wl,-rpath,'$$ORIGIN/../../release' $(CMOCKA_LIBS) $(DEPS_LIBS) -lm
+		-Wl,-rpath,'$$ORIGIN/../../release:$(CURDIR)/build/release' $(CMOCKA_LIBS) $(DEPS_LIBS) -lm
 
 # And with the two files, compiled as a project does that has taken them in.
 build/two-files/dynalock.o: build/amalgamation/dynalock.c build/release/flags
@@ -292,30 +293,36 @@ demo:
 # ---- Installation -------------------------------------------------------------------------------
 
 install: all
-	$(INSTALL) -d $(DESTDIR)$(includedir) $(DESTDIR)$(libdir) $(DESTDIR)$(pkgconfigdir)
-	$(INSTALL) -m 644 dynalock.h $(DESTDIR)$(includedir)/dynalock.h
-	$(INSTALL) -m 644 build/release/libdynalock.a $(DESTDIR)$(libdir)/libdynalock.a
-	$(INSTALL) -m 755 build/release/$(SHARED) $(DESTDIR)$(libdir)/$(SHARED)
-	ln -sf $(SHARED) $(DESTDIR)$(libdir)/$(SONAME)
-	ln -sf $(SONAME) $(DESTDIR)$(libdir)/libdynalock.so
-	sed -e 's,@prefix@,$(prefix),' -e 's,@libdir@,$(call in_prefix,$(libdir)),' \
-		-e 's,@includedir@,$(call in_prefix,$(includedir)),' -e 's,@version@,$(VERSION),' \
-		pkg-config/dynalock.pc.in >$(DESTDIR)$(pkgconfigdir)/dynalock.pc
-	chmod 644 $(DESTDIR)$(pkgconfigdir)/dynalock.pc
-	$(foreach page,$(MAN_PAGES),$(INSTALL) -D -m 644 $(page) $(DESTDIR)$(mandir)/$(call man_path,$(page)) &&) :
+	@case $(call quote,$(prefix)$(libdir)$(includedir)) in *[\"\\\#\$$\(\)]*) \
+		echo 'make install: dynalock.pc cannot name a folder with one of " \ # $$ ( ) in its path' >&2; exit 1 ;; esac
+	$(INSTALL) -d $(call at,$(includedir)) $(call at,$(libdir)) $(call at,$(pkgconfigdir))
+	$(INSTALL) -m 644 dynalock.h $(call at,$(includedir)/dynalock.h)
+	$(INSTALL) -m 644 build/release/libdynalock.a $(call at,$(libdir)/libdynalock.a)
+	$(INSTALL) -m 755 build/release/$(SHARED) $(call at,$(libdir)/$(SHARED))
+	ln -sf $(SHARED) $(call at,$(libdir)/$(SONAME))
+	ln -sf $(SONAME) $(call at,$(libdir)/libdynalock.so)
+	sed -e $(call put_in,prefix,$(prefix)) -e $(call put_in,libdir,$(call in_prefix,$(libdir))) \
+		-e $(call put_in,includedir,$(call in_prefix,$(includedir))) -e $(call put_in,version,$(VERSION)) \
+		pkg-config/dynalock.pc.in >$(call at,$(pkgconfigdir)/dynalock.pc)
+	chmod 644 $(call at,$(pkgconfigdir)/dynalock.pc)
+	$(foreach page,$(MAN_PAGES),$(INSTALL) -D -m 644 $(page) $(call at,$(mandir)/$(call man_path,$(page))) &&) :
 
-in_prefix = $(patsubst $(prefix)/%,$${prefix}/%,$(1))
+quote = '$(subst ','\'',$(1))'
+at = $(call quote,$(DESTDIR)$(1))
+put_in = $(call quote,s|@$(1)@|$(subst &,\&,$(subst |,\|,$(2)))|)
+in_prefix = $(if $(findstring <$(prefix)/,<$(1)),$${prefix}$(subst <$(prefix),,<$(1)),$(1))
 man_path = man$(subst .,,$(suffix $(1)))/$(notdir $(1))
 
 uninstall:
-	rm -f $(DESTDIR)$(includedir)/dynalock.h $(DESTDIR)$(libdir)/libdynalock.a \
-		$(addprefix $(DESTDIR)$(libdir)/,$(SHARED) $(SONAME) libdynalock.so) \
-		$(DESTDIR)$(pkgconfigdir)/dynalock.pc \
-		$(foreach page,$(MAN_PAGES),$(DESTDIR)$(mandir)/$(call man_path,$(page)))
+	rm -f $(call at,$(includedir)/dynalock.h) $(call at,$(libdir)/libdynalock.a) \
+		$(foreach name,$(SHARED) $(SONAME) libdynalock.so,$(call at,$(libdir)/$(name))) \
+		$(call at,$(pkgconfigdir)/dynalock.pc) \
+		$(foreach page,$(MAN_PAGES),$(call at,$(mandir)/$(call man_path,$(page))))
 
 # Builds test/consumer.c as C and as C++ against what is installed, shared and static, and runs it.
 installcheck:
-	CC='$(CC)' CXX='$(CXX)' PKG_CONFIG='$(PKG_CONFIG)' tools/check-installed '$(DESTDIR)' '$(pkgconfigdir)' '$(VERSION)'
+	CC='$(CC)' CXX='$(CXX)' PKG_CONFIG='$(PKG_CONFIG)' tools/check-installed $(call quote,$(DESTDIR)) \
+		$(call quote,$(pkgconfigdir)) '$(VERSION)'
 
 # ---- The rest -----------------------------------------------------------------------------------
 

@@ -20,7 +20,9 @@
  *     call acquire, renew or release on the same lock object at once gets DYNALOCK_ERR_BUSY.
  * 6.  THREADS OF THE LIBRARY. A store starts two threads with its first acquisition: the keeper, which
  *     renews leases, and the watch, which does no I/O, judges deadlines and runs callbacks. Both
- *     block all signals. A store that only reads and writes records starts none.
+ *     block all signals, and so does at first a program that a callback on the watch starts: unblock
+ *     them before exec. A store that only reads and writes records starts none. libcurl resolves a
+ *     name in a thread of its own, with the signal mask of the thread that called.
  * 7.  CALLBACKS. No callback runs under a mutex of the library; each may call any function of this
  *     header but dynalock_close, which answers DYNALOCK_ERR_BUSY there. That of dynalock_list_each
  *     runs on the thread that called it, on_lost on the watch thread. The log callback runs on the

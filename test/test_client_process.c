@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The client within its process: descriptors, signals, threads, TLS. */
+/* The client within its process: descriptors, SIGPIPE, threads, TLS. */
 #define _GNU_SOURCE /* unshare */
 #include "support_client.h"
 #include "support_process.h"
@@ -10,7 +10,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -107,82 +106,7 @@ static void test_closing_gives_back_every_descriptor(void **state)
     assert_memory_equal(before.open, after.open, sizeof before.open);
 }
 
-/* ---- Signals --------------------------------------------------------------------------------- */
-
-static volatile sig_atomic_t alarms;
-
-static void on_alarm(int signal)
-{
-    (void)signal;
-    alarms++;
-}
-
-/* From now on SIGALRM every 5 ms (0: not any more), and system calls are not restarted after it. */
-static void alarms_every(long ms)
-{
-    struct sigaction action = {.sa_handler = ms ? on_alarm : SIG_IGN};
-    struct itimerval timer = {.it_interval.tv_usec = ms * 1000, .it_value.tv_usec = ms * 1000};
-    sigemptyset(&action.sa_mask);
-    assert_int_equal(sigaction(SIGALRM, &action, NULL), 0);
-    assert_int_equal(setitimer(ITIMER_REAL, &timer, NULL), 0);
-}
-
-static void records_amid_signals(struct bench *b, dynalock_store *store)
-{
-    dynalock_kv **items = NULL;
-    size_t count = 0;
-    const char *key = bench_key(b);
-    for (int i = 0; i < 10; i++) {
-        expect(client_put(store, key, &failure), DYNALOCK_OK);
-        expect(client_get(store, key, &failure), DYNALOCK_OK);
-    }
-    expect(dynalock_list(store, key, NULL, &items, &count, &failure), DYNALOCK_OK);
-    assert_int_equal(count, 1);
-    expect(dynalock_atomic_delete(store, key, items[0], &failure), DYNALOCK_OK);
-    dynalock_list_free(items, count);
-    client_fault(b, "'action':{'do':'status','headers':{'x-amz-retry-after':'300'}}");
-    int64_t began = monotonic_ms();
-    expect(dynalock_delete(store, key, &failure), DYNALOCK_OK);
-    assert_true(monotonic_ms() - began >= 300);
-}
-
-static void locks_amid_signals(struct bench *b, dynalock_store *store)
-{
-    dynalock_lock_options options = {.ttl_ms = 3000, .poll_ms = 200};
-    dynalock_lock *lock = NULL;
-    dynalock_lock *waiter = NULL;
-    int stop[2];
-    const char *key = bench_key(b);
-    expect(dynalock_lock_new(store, key, &options, &lock, &failure), DYNALOCK_OK);
-    expect(dynalock_lock_new(store, key, &options, &waiter, &failure), DYNALOCK_OK);
-    expect(dynalock_lock_acquire(lock, -1, 0, &failure), DYNALOCK_OK);
-    int64_t began = monotonic_ms();
-    expect(dynalock_lock_acquire(waiter, -1, 700, &failure), DYNALOCK_ERR_NOT_ACQUIRED);
-    assert_in_range(monotonic_ms() - began, 690, 5000);
-    assert_int_equal(pipe(stop), 0);
-    close(stop[1]);
-    expect(dynalock_lock_acquire(waiter, stop[0], -1, &failure), DYNALOCK_ERR_CANCELLED);
-    close(stop[0]);
-    expect(dynalock_lock_renew(lock, 0, &failure), DYNALOCK_OK);
-    expect(dynalock_lock_release(lock, &failure), DYNALOCK_OK);
-    expect(dynalock_lock_acquire(waiter, -1, 5000, &failure), DYNALOCK_OK);
-    expect(dynalock_lock_release(waiter, &failure), DYNALOCK_OK);
-    dynalock_lock_free(lock);
-    dynalock_lock_free(waiter);
-}
-
-static void test_signals_every_5_ms_change_nothing(void **state)
-{
-    struct bench *b = *state;
-    dynalock_store *store = client_warm(b, NULL);
-    alarms = 0;
-    alarms_every(5);
-    records_amid_signals(b, store);
-    locks_amid_signals(b, store);
-    assert_int_equal(dynalock_close(store), DYNALOCK_OK);
-    alarms_every(0);
-    assert_true(alarms > 100);
-}
+/* ---- SIGPIPE --------------------------------------------------------------------------------- */
 
 static void no_sigpipe_pending(void)
 {
@@ -433,7 +357,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CLIENT_TEST(test_no_descriptor_survives_exec),
         CLIENT_TEST(test_closing_gives_back_every_descriptor),
-        CLIENT_TEST(test_signals_every_5_ms_change_nothing),
         CLIENT_TEST(test_a_connection_reset_under_a_large_write_raises_no_signal),
         CLIENT_TEST(test_a_sigpipe_of_the_program_stays_its_own),
         CLIENT_TEST(test_eight_threads_share_one_store),

@@ -1,28 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A child of fork: refused by every call, silent on its parent's connections, and rid of the store without harm. */
 #define _GNU_SOURCE /* unshare */
-#include "support_lock.h"
+#include "support_calls.h"
 #include "support_process.h"
 
 #include <curl/curl.h>
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define CHILD_LIMIT_S 60
 #define CHILD_UNABLE 77
+#define CHILD_AT_ONCE_MS 5000 /* on a machine under load */
 
 /* What a child is asked to do with its parent's objects; it returns how much of it went wrong. */
 struct inherited {
     struct bench *bench;
     dynalock_store *store;
     dynalock_lock *lock;
+    dynalock_lock *other; /* or NULL, as the lock */
     const char *key;
     const char *endpoint, *certificate; /* of the server that speaks TLS */
 };
+
+/* The leak sanitizer asks this at exit: what a child has of the calls of threads it does not have, is no leak. */
+static bool leaks_are_none;
+__attribute__((visibility("default"))) int __lsan_is_turned_off(void);
+
+int __lsan_is_turned_off(void)
+{
+    return leaks_are_none;
+}
 
 /* cmocka's asserts are the parent's: a child says what is wrong, and counts it. */
 static int wrong(const char *what, int code, int expected)
@@ -95,6 +107,7 @@ static int refused_records(dynalock_store *store)
         {"list", dynalock_list(store, NULL, NULL, &items, &count, NULL)},
         {"list_each", dynalock_list_each(store, NULL, NULL, each_item, NULL, NULL)},
         {"atomic_put", dynalock_atomic_put(store, "a", dynalock_none(), NULL, NULL, &kv, NULL)},
+        {"atomic_delete", dynalock_atomic_delete(store, "a", NULL, NULL)},
         {"table_verify", dynalock_table_verify(store, NULL, NULL)},
         {"table_create", dynalock_table_create(store, 0, NULL, NULL)},
     };
@@ -274,32 +287,159 @@ static void test_forks_amid_the_calls_of_other_threads_harm_nobody(void **state)
 
 static int child_sees_a_call_under_way(const struct inherited *inherited)
 {
-    return refused_records(inherited->store) +
-           wrong("acquire", dynalock_lock_acquire(inherited->lock, -1, 0, NULL),
-                 DYNALOCK_ERR_FORKED) +
-           child_closes_then_frees(inherited);
+    int64_t began = monotonic_ms();
+    int bad = refused_records(inherited->store);
+    bad += inherited->lock ? refused_locks(inherited->store, inherited->lock) : 0;
+    bad += inherited->other ? refused_locks(inherited->store, inherited->other) : 0;
+    dynalock_lock_free(inherited->other);
+    bad += child_closes_then_frees(inherited);
+    return bad + wrong("it took long", monotonic_ms() - began > CHILD_AT_ONCE_MS, 0);
 }
 
-static void test_a_fork_amid_an_acquisition_goes_unnoticed(void **state)
+static int child_exits(const struct inherited *inherited)
 {
-    static const char *const steps[] = {"request", "answer"};
-    struct bench *b = *state;
-    warm(b->store); /* the first request of an acquisition is then its write */
-    for (size_t i = 0; i < COUNT(steps); i++) {
-        struct waiter w;
-        struct inherited inherited = {.bench = b, .store = b->store, .key = bench_key(b)};
-        inherited.lock = lock_make(b->store, inherited.key, (dynalock_lock_options){0});
-        bench_reset(b);
-        rig_fault(b->rig, "'action':{'do':'hold','where':'%s'}", steps[i]);
-        waiter_start(&w, inherited.lock, -1, 0);
-        assert_true(rig_wait(b->rig, NULL, "held", 1, LONG_MS));
-        int before = bench_count(b, NULL);
-        child_run(child_sees_a_call_under_way, &inherited);
-        assert_int_equal(bench_count(b, NULL), before);
-        assert_int_equal(rig_let_go(b->rig), 1);
-        assert_int_equal(waiter_join(&w), DYNALOCK_OK);
-        lock_end(inherited.lock);
+    int bad = refused_records(inherited->store);
+    leaks_are_none = true;
+    exit(bad);
+}
+
+static int child_closes_and_exits(const struct inherited *inherited)
+{
+    int bad = child_sees_a_call_under_way(inherited);
+    leaks_are_none = true;
+    exit(bad);
+}
+
+/* A child is made, and ends, while the server has the request. */
+static void fork_amid(struct bench *b, const struct inherited *inherited,
+                      int (*play)(const struct inherited *))
+{
+    int before = bench_count(b, NULL);
+    int connections = rig_connections(b->rig);
+    child_run(play, inherited);
+    assert_int_equal(bench_count(b, NULL), before);
+    assert_int_equal(rig_connections(b->rig), connections);
+}
+
+static void fork_amid_call(struct bench *b, const struct server_call *call, const char *where,
+                           int (*play)(const struct inherited *))
+{
+    struct caller c = caller_new(b, NULL);
+    const struct inherited inherited = {
+        .bench = b, .store = c.store, .lock = c.held, .other = c.other};
+    struct call_thread t;
+    dynalock_counters before;
+    dynalock_counters after;
+    print_message("%s, %s\n", call->name, where);
+    check(dynalock_store_counters(c.store, &before), DYNALOCK_OK);
+    bench_reset(b);
+    rig_fault(b->rig, "'action':{'do':'hold','where':'%s'}", where);
+    call_start(&t, &c, call);
+    assert_true(rig_wait(b->rig, NULL, "held", 1, LONG_MS));
+    fork_amid(b, &inherited, play);
+    assert_int_equal(rig_let_go(b->rig), 1);
+    check(call_join(&t), DYNALOCK_OK);
+    check(dynalock_store_counters(c.store, &after), DYNALOCK_OK);
+    assert_int_equal(after.connections, before.connections);
+    assert_int_equal(after.retries, before.retries);
+    if (strcmp(call->name, "release") != 0) {
+        check(dynalock_lock_ensure(c.held, 1000, &failure), DYNALOCK_OK);
     }
+    caller_free(&c);
+}
+
+static void test_a_fork_amid_any_call_goes_unnoticed(void **state)
+{
+    for (size_t i = 0; i < server_call_count; i++) {
+        fork_amid_call(*state, &server_calls[i], "request", child_sees_a_call_under_way);
+        fork_amid_call(*state, &server_calls[i], "answer", child_sees_a_call_under_way);
+    }
+}
+
+static void test_a_child_may_end_by_exit_amid_a_call(void **state)
+{
+    fork_amid_call(*state, &server_calls[0], "answer", child_exits);
+    fork_amid_call(*state, &server_calls[0], "answer", child_closes_and_exits);
+}
+
+static void test_a_fork_amid_the_wait_for_a_lock_goes_unnoticed(void **state)
+{
+    struct bench *b = *state;
+    struct waiter w;
+    const char *key = bench_key(b);
+    const dynalock_lock_options options = {.ttl_ms = 120000, .poll_ms = 500};
+    dynalock_lock *holder = lock_take(b->store, key, options);
+    dynalock_store *store = impatient(b);
+    dynalock_lock *waiting = lock_make(store, key, options);
+    const struct inherited inherited = {.bench = b, .store = store, .lock = waiting};
+    waiter_start(&w, waiting, -1, -1);
+    assert_true(await_event(b, DYNALOCK_EVENT_WAITING, key, 1));
+    child_run(child_sees_a_call_under_way, &inherited);
+    lock_end(holder);
+    assert_int_equal(waiter_join(&w), DYNALOCK_OK);
+    lock_end(waiting);
+    dynalock_close(store);
+}
+
+static void test_a_fork_amid_a_renewal_of_the_keeper_goes_unnoticed(void **state)
+{
+    struct bench *b = *state;
+    struct inherited inherited = {.bench = b, .store = b->store, .key = bench_key(b)};
+    inherited.lock = lock_take(b->store, inherited.key, (dynalock_lock_options){.ttl_ms = 9000});
+    bench_reset(b);
+    rig_fault(b->rig, "'action':{'do':'hold','where':'answer'}");
+    assert_true(rig_wait(b->rig, "UpdateItem", "held", 1, LONG_MS));
+    int64_t began = monotonic_ms();
+    child_run(child_sees_a_call_under_way, &inherited);
+    bool in_time = monotonic_ms() - began < 1000; /* an attempt of this renewal takes 1,500 */
+    assert_true(!in_time || bench_count(b, NULL) == 1);
+    rig_let_go(b->rig);
+    assert_true(await_event(b, DYNALOCK_EVENT_RENEWED, inherited.key, 1));
+    check(dynalock_lock_ensure(inherited.lock, 1000, &failure), DYNALOCK_OK);
+    lock_end(inherited.lock);
+}
+
+static void *ends(void *context)
+{
+    const struct inherited *inherited = context;
+    return dynalock_close(inherited->store) == DYNALOCK_OK ? context : NULL;
+}
+
+static void test_a_fork_amid_the_closing_goes_unnoticed(void **state)
+{
+    struct bench *b = *state;
+    struct caller c = caller_new(b, NULL);
+    struct inherited inherited = {
+        .bench = b, .store = c.store, .lock = c.held, .other = c.other, .key = c.held_key};
+    pthread_t thread;
+    void *ended = NULL;
+    bench_reset(b);
+    rig_fault(b->rig, "'action':{'do':'hold','where':'request'}");
+    assert_int_equal(pthread_create(&thread, NULL, ends, &inherited), 0);
+    assert_true(rig_wait(b->rig, "DeleteItem", "held", 1, LONG_MS));
+    fork_amid(b, &inherited, child_sees_a_call_under_way);
+    assert_int_equal(rig_let_go(b->rig), 1);
+    assert_int_equal(pthread_join(thread, &ended), 0);
+    assert_ptr_equal(ended, &inherited);
+    assert_false(is_there(b, inherited.key));
+    c.store = NULL;
+    caller_free(&c);
+}
+
+static void test_a_fork_amid_the_release_of_a_freed_lock_goes_unnoticed(void **state)
+{
+    struct bench *b = *state;
+    struct caller c = caller_new(b, NULL);
+    const struct inherited inherited = {.bench = b, .store = c.store, .lock = c.other};
+    bench_reset(b);
+    rig_fault(b->rig, "'action':{'do':'hold','where':'request'}");
+    dynalock_lock_free(c.held);
+    c.held = NULL;
+    assert_true(rig_wait(b->rig, "DeleteItem", "held", 1, LONG_MS));
+    fork_amid(b, &inherited, child_sees_a_call_under_way);
+    assert_int_equal(rig_let_go(b->rig), 1);
+    assert_true(await_gone(b, c.held_key));
+    caller_free(&c);
 }
 
 /* ---- A fork in a callback -------------------------------------------------------------------- */
@@ -379,6 +519,115 @@ static void test_a_child_made_while_logging_does_not_try_again(void **state)
     dynalock_close(store);
 }
 
+/* ---- A fork in a callback on the watch thread ------------------------------------------------ */
+
+/* Forks in the first callback of a kind; the child ends there, as it must. */
+struct watch_forker {
+    struct inherited inherited;
+    int (*play)(const struct inherited *);
+    atomic_int child; /* 0: not yet made */
+};
+
+static void watch_fork(struct watch_forker *forker)
+{
+    sigset_t none;
+    if (atomic_load(&forker->child) != 0) {
+        return;
+    }
+    pid_t child = fork();
+    if (child == 0) { /* with the watch's mask: all signals are blocked */
+        (void)sigemptyset(&none);
+        (void)pthread_sigmask(SIG_SETMASK, &none, NULL);
+        (void)alarm(CHILD_LIMIT_S);
+        _exit(forker->play(&forker->inherited));
+    }
+    atomic_store(&forker->child, child);
+}
+
+static void fork_when_lost(dynalock_lock *lock, int cause, void *context)
+{
+    struct watch_forker *forker = context;
+    (void)cause;
+    forker->inherited.other = lock;
+    watch_fork(forker);
+}
+
+static void fork_when_renewed(const dynalock_event *event, void *context)
+{
+    if (event->id == DYNALOCK_EVENT_RENEWED) {
+        watch_fork(context);
+    }
+}
+
+static int child_starts_a_program(const struct inherited *inherited)
+{
+    (void)inherited;
+    (void)execlp("sh", "sh", "-c", "exit 0", (char *)NULL);
+    return 1;
+}
+
+static int watch_child_status(const struct watch_forker *forker)
+{
+    for (int64_t end = monotonic_ms() + LONG_MS;
+         atomic_load(&forker->child) == 0 && monotonic_ms() < end;) {
+        sleep_ms(5);
+    }
+    assert_true(atomic_load(&forker->child) > 0);
+    return child_status(atomic_load(&forker->child));
+}
+
+static int (*const watch_plays[])(const struct inherited *) = {child_sees_a_call_under_way,
+                                                               child_starts_a_program};
+
+static void test_a_child_made_in_on_lost_leaves_the_store_alone(void **state)
+{
+    struct bench *b = *state;
+    for (size_t i = 0; i < COUNT(watch_plays); i++) {
+        struct watch_forker forker = {.inherited = inherit(b), .play = watch_plays[i]};
+        int64_t token = dynalock_lock_token(forker.inherited.lock);
+        const char *key = bench_key(b);
+        const dynalock_lock_options options = {.ttl_ms = 1000,
+                                               .renewal = DYNALOCK_RENEWAL_NONE,
+                                               .on_lost = fork_when_lost,
+                                               .context = &forker};
+        dynalock_lock *lock = lock_take(b->store, key, options);
+        bench_reset(b);
+        assert_int_equal(watch_child_status(&forker), 0);
+        assert_int_equal(bench_count(b, NULL), 0);
+        assert_int_equal(rig_connections(b->rig), 0);
+        check(dynalock_lock_ensure(lock, 0, &failure), DYNALOCK_ERR_LOST);
+        dynalock_lock_free(lock);
+        parent_unharmed(&forker.inherited, token);
+    }
+}
+
+static void test_a_child_made_by_the_log_on_the_watch_leaves_the_store_alone(void **state)
+{
+    struct bench *b = *state;
+    for (size_t i = 0; i < COUNT(watch_plays); i++) {
+        struct watch_forker forker = {.play = watch_plays[i]};
+        const dynalock_lock_options lease = {.ttl_ms = 1500};
+        dynalock_options options = bench_options(b);
+        dynalock_counters counters = {0};
+        options.log = fork_when_renewed;
+        options.log_context = &forker;
+        dynalock_store *store = bench_open(b, &options);
+        dynalock_lock *lock = lock_make(store, bench_key(b), lease);
+        forker.inherited = (struct inherited){.bench = b, .store = store, .lock = lock};
+        check(dynalock_lock_acquire(lock, -1, 0, &failure), DYNALOCK_OK);
+        assert_int_equal(watch_child_status(&forker), 0);
+        for (int64_t end = monotonic_ms() + LONG_MS;
+             counters.renewed < 3 && monotonic_ms() < end;) {
+            sleep_ms(20);
+            check(dynalock_store_counters(store, &counters), DYNALOCK_OK);
+        }
+        assert_true(counters.renewed >= 3);
+        check(dynalock_lock_ensure(lock, 0, &failure), DYNALOCK_OK);
+        lock_end(lock);
+        dynalock_close(store);
+    }
+}
+
 /* ---- Over TLS -------------------------------------------------------------------------------- */
 
 /* A process whose libcurl trusts the certificate alone, by a mount that it alone sees. */
@@ -393,6 +642,43 @@ static bool fork_trusts(const char *certificate)
            (unshare(CLONE_NEWNS) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0) &&
            mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
            mount(certificate, bundle, NULL, MS_BIND, NULL) == 0;
+}
+
+/* Deletes all the time, over its one connection. */
+struct deleter {
+    dynalock_store *store;
+    atomic_bool ends;
+    atomic_int calls;
+    int bad;
+};
+
+static void *deletes(void *context)
+{
+    struct deleter *deleter = context;
+    while (!atomic_load(&deleter->ends)) {
+        int code = dynalock_delete(deleter->store, "k", NULL);
+        deleter->bad += wrong("delete amid forks", code, DYNALOCK_ERR_REFUSED);
+        atomic_fetch_add(&deleter->calls, 1);
+    }
+    return NULL;
+}
+
+/* Children are made amid the calls of another thread. */
+static int play_amid_calls(dynalock_store *store, dynalock_lock *lock)
+{
+    const struct inherited inherited = {.store = store, .lock = lock};
+    struct deleter deleter = {.store = store};
+    pthread_t thread;
+    int bad = wrong("pthread_create", pthread_create(&thread, NULL, deletes, &deleter), 0);
+    for (int i = 0; i < 5; i++) {
+        for (int seen = atomic_load(&deleter.calls); atomic_load(&deleter.calls) == seen;) {
+            sleep_ms(1);
+        }
+        int status = child_status(child_start(child_sees_a_call_under_way, &inherited));
+        bad += wrong("its child amid calls", status, 0);
+    }
+    atomic_store(&deleter.ends, true);
+    return bad + wrong("pthread_join", pthread_join(thread, NULL), 0) + deleter.bad;
 }
 
 /* The server closes a connection on which it is told goodbye: a second one would be counted. */
@@ -411,6 +697,7 @@ static int play_over_tls(const struct inherited *inherited)
         bad += wrong("its child", status, 0);
         bad += wrong("delete", dynalock_delete(store, "k", NULL), DYNALOCK_ERR_REFUSED);
     }
+    bad += play_amid_calls(store, lock);
     bad += wrong("counters", dynalock_store_counters(store, &counters), DYNALOCK_OK) +
            wrong("connections", (int)counters.connections, 1);
     dynalock_lock_free(lock);
@@ -451,7 +738,14 @@ int main(void)
         LOCK_TEST(test_a_child_opens_a_store_of_its_own),
         LOCK_TEST(test_the_keeper_goes_on_after_a_child_has_closed_the_store),
         LOCK_TEST(test_forks_amid_the_calls_of_other_threads_harm_nobody),
-        LOCK_TEST(test_a_fork_amid_an_acquisition_goes_unnoticed),
+        LOCK_TEST(test_a_fork_amid_any_call_goes_unnoticed),
+        LOCK_TEST(test_a_child_may_end_by_exit_amid_a_call),
+        LOCK_TEST(test_a_fork_amid_the_wait_for_a_lock_goes_unnoticed),
+        LOCK_TEST(test_a_fork_amid_a_renewal_of_the_keeper_goes_unnoticed),
+        LOCK_TEST(test_a_fork_amid_the_closing_goes_unnoticed),
+        LOCK_TEST(test_a_fork_amid_the_release_of_a_freed_lock_goes_unnoticed),
+        LOCK_TEST(test_a_child_made_in_on_lost_leaves_the_store_alone),
+        LOCK_TEST(test_a_child_made_by_the_log_on_the_watch_leaves_the_store_alone),
         LOCK_TEST(test_a_child_made_while_listing_gets_no_further_page),
         LOCK_TEST(test_a_child_made_while_logging_does_not_try_again),
         LOCK_TEST(test_over_tls_a_child_says_no_goodbye),
