@@ -97,7 +97,7 @@ static json_t *rig_exchange(struct rig *r, const char *members)
     rig_send(r, "}\n");
     size_t length = rig_line(r);
     json_error_t error;
-    json_t *answer = json_loadb(r->in, length, 0, &error);
+    json_t *answer = json_loadb(r->in, length, JSON_ALLOW_NUL, &error);
     if (!answer) {
         rig_broken("answer", error.text);
     }
