@@ -159,18 +159,6 @@ static void test_an_attempt_has_its_own_limit_or_what_the_operation_has_left(voi
     assert_int_equal(f->call.code, DYNALOCK_ERR_TIMEOUT);
 }
 
-static void test_the_first_sending_counts_for_all_attempts(void **state)
-{
-    struct fixture *f = *state;
-    int64_t first_us = f->boot_us;
-
-    assert_false(unanswered(f, DYNALOCK_ERR_TIMEOUT, true));
-    f->boot_us += SECOND;
-    assert_true(answered(f, 200, "{}"));
-    assert_int_equal(f->call.first_sent_us, first_us);
-    assert_int_equal(f->call.attempt, 2);
-}
-
 /* ---- What is tried again ---- */
 
 static void test_answers_mean_what_they_say(void **state)
@@ -666,7 +654,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_each_attempt_is_signed_with_its_own_time),
         TEST(test_an_attempt_has_its_own_limit_or_what_the_operation_has_left),
-        TEST(test_the_first_sending_counts_for_all_attempts),
         TEST(test_answers_mean_what_they_say),
         TEST(test_failures_to_get_an_answer_mean_what_they_say),
         TEST(test_what_is_no_answer_of_dynamodb_teaches_nothing),
