@@ -59,7 +59,8 @@ void dlk_call_reset(dynalock_store *store, struct dlk_call *call, const char *op
     call->attempt_timeout_ms = store->attempt_timeout_ms;
     call->deadline_us = dlk_store_boot_us(store) + store->timeout_ms * 1000;
     call->attempt = call->spent = 0;
-    call->unanswered = call->throttled = call->clock_corrected = false;
+    call->unanswered = call->throttled = false;
+    call->clock_corrected = call->credentials_renewed = false;
 }
 
 void dlk_call_free(struct dlk_call *call)
@@ -67,7 +68,7 @@ void dlk_call_free(struct dlk_call *call)
     call_forget_result(call);
     dlk_buffer_free(&call->body);
     dlk_exchange_free(&call->exchange);
-    free(call->token);
+    dlk_wipe(call->token);
     call->token = NULL;
 }
 
@@ -83,7 +84,9 @@ static int call_end(struct dlk_call *call, int code, const char *message)
 static int call_set_token(struct dlk_call *call, const char *session_token)
 {
     static const char name[] = "X-Amz-Security-Token: ";
-    if (session_token == NULL || call->token != NULL) {
+    dlk_wipe(call->token); /* it may be that of credentials before these */
+    call->token = NULL;
+    if (session_token == NULL) {
         return 0;
     }
     size_t size = sizeof name + strlen(session_token);
@@ -116,7 +119,8 @@ static int64_t client_signing_time(dynalock_store *store)
     return client_real(store) / 1000000 + skew;
 }
 
-static int call_sign(dynalock_store *store, struct dlk_call *call)
+static int call_sign(dynalock_store *store, struct dlk_call *call,
+                     const struct dlk_credentials *set)
 {
     char target[64];
     (void)snprintf(target, sizeof target, "DynamoDB_20120810.%s", call->operation);
@@ -131,7 +135,6 @@ static int call_sign(dynalock_store *store, struct dlk_call *call)
                                         .header_count = sizeof headers / sizeof *headers,
                                         .body = call->body.data,
                                         .body_length = call->body.length};
-    const struct dlk_credentials *set = store->credentials;
     struct dlk_sigv4_credentials credentials = {set->access_key_id, set->secret_access_key,
                                                 set->session_token};
     struct dlk_sigv4_signature signature;
@@ -167,7 +170,14 @@ bool dlk_call_begin(dynalock_store *store, struct dlk_call *call)
         (void)call_end(call, DYNALOCK_ERR_TIMEOUT, "no time was left to send it");
         return false;
     }
-    int code = call_sign(store, call);
+    struct dlk_credentials *set = NULL;
+    int code = dlk_refresh_take(store, &set, &call->signed_with, &call->error);
+    if (code != 0) {
+        call->code = code;
+        return false;
+    }
+    code = call_sign(store, call, set);
+    dlk_credentials_unref(set);
     if (code != 0) {
         (void)call_end(call, code,
                        code == DYNALOCK_ERR_MEMORY ? "out of memory" : "it could not be signed");
@@ -301,6 +311,23 @@ static bool call_is_authentic(struct dlk_call *call)
         return false;
     }
     return true;
+}
+
+/* Credentials that the service does not know, or no more: once more with newer ones, if there can be
+ * any; true: try again. */
+static bool call_renews_credentials(dynalock_store *store, struct dlk_call *call)
+{
+    static const char *const names[] = {"ExpiredTokenException", "ExpiredToken",
+                                        "UnrecognizedClientException", "InvalidClientTokenId"};
+    bool concerned = false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        concerned = concerned || strcmp(call->service.name, names[i]) == 0;
+    }
+    if (!concerned || call->credentials_renewed) {
+        return false;
+    }
+    call->credentials_renewed = true;
+    return dlk_refresh_refuse(store, call->signed_with);
 }
 
 /* Takes the time of an authentic answer. */
@@ -558,7 +585,8 @@ bool dlk_call_judge(dynalock_store *store, struct dlk_call *call, int64_t *wait_
     call_finish_error(call);
     call_log(store, call, DYNALOCK_EVENT_ATTEMPT, 0);
     *wait_ms = 0;
-    if (call->code == DYNALOCK_ERR_NOT_AUTHORIZED && call_corrects_clock(store, call)) {
+    if (call->code == DYNALOCK_ERR_NOT_AUTHORIZED &&
+        (call_corrects_clock(store, call) || call_renews_credentials(store, call))) {
         return false;
     }
     if (!call_is_transient(call)) {
@@ -583,6 +611,10 @@ int dlk_call_run(dynalock_store *store, struct dlk_call *call, int stop_fd)
     int64_t wait_ms = 0;
     int stopped = -1;
     while (stopped < 0) {
+        stopped = dlk_refresh_await(store, stops, 2, call->deadline_us);
+        if (stopped >= 0) {
+            break;
+        }
         if (!dlk_call_begin(store, call)) {
             return call->code;
         }

@@ -72,29 +72,3 @@ void dlk_credentials_unref(struct dlk_credentials *set)
         free(set);
     }
 }
-
-int dlk_credentials_read(struct dlk_credentials **made, const dynalock_options *options,
-                         dynalock_error *error)
-{
-    const char *id = options->access_key_id;
-    const char *secret = options->secret_access_key;
-    const char *token = options->session_token;
-    const char *place = "the options";
-    if (id == NULL && secret == NULL) {
-        id = dlk_config_env("AWS_ACCESS_KEY_ID");
-        secret = dlk_config_env("AWS_SECRET_ACCESS_KEY");
-        token = dlk_config_env("AWS_SESSION_TOKEN");
-        place = "the environment";
-    }
-    if (id == NULL && secret == NULL) {
-        return dlk_fail(
-            error, DYNALOCK_ERR_CREDENTIALS,
-            "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the options");
-    }
-    if (id == NULL || secret == NULL || *id == '\0' || *secret == '\0') {
-        return dlk_fail(error, DYNALOCK_ERR_CREDENTIALS, "%s give %s without %s", place,
-                        id != NULL && *id != '\0' ? "an access key id" : "a secret access key",
-                        id != NULL && *id != '\0' ? "a secret access key" : "an access key id");
-    }
-    return dlk_credentials_new(made, id, secret, token, 0, place, error);
-}

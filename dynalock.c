@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The store: opening and closing it, the calls in progress, what it counts. */
-#include "internal.h"
+#include "providers.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <time.h>
 
 #define STORE_PARTITION_MAX 2048
+#define STORE_REGION_MS 5000
 
 /* ---- Opening ---- */
 
@@ -56,15 +58,67 @@ static int store_init_mutexes(dynalock_store *store)
 #endif
                 pthread_mutex_init(&store->client_mutex, NULL) == 0 &&
                 pthread_mutex_init(&store->mutex, NULL) == 0 &&
+                pthread_mutex_init(&store->refresh.mutex, NULL) == 0 &&
                 pthread_cond_init(&store->changed, &attributes) == 0;
     (void)pthread_condattr_destroy(&attributes);
     return done ? 0 : DYNALOCK_ERR_SYSTEM;
+}
+
+/* The region of the instance, where nothing else names one. */
+static int store_ask_region(dynalock_store *store, const struct dlk_profiles *profiles,
+                            dynalock_error *error)
+{
+    char region[DLK_REGION_SIZE];
+    const struct dlk_fetch how = {.timeout_ms = STORE_REGION_MS};
+    dynalock_error why = {0};
+    int code = dlk_imds_region(&how, profiles, store->config.profile, region, sizeof region, &why);
+    if (code != 0) {
+        dlk_config_free(&store->config);
+        return dlk_fail(error, code,
+                        "no region: set AWS_REGION, or the option; instance metadata: %.300s",
+                        why.message);
+    }
+    return dlk_config_set_region(&store->config, profiles, region, error);
+}
+
+static int store_configure(dynalock_store *store, const dynalock_options *options,
+                           const struct dlk_profiles *profiles, dynalock_error *error)
+{
+    int code = dlk_config_read(&store->config, options, profiles, error);
+    if (code == 0 && store->config.lacks_region) {
+        code = store_ask_region(store, profiles, error);
+    }
+    if (code == 0 && options->max_attempts == 0 && store->config.max_attempts > 0) {
+        store->max_attempts = store->config.max_attempts;
+    }
+    if (code == 0 && store->config.ca_file != NULL && access(store->config.ca_file, R_OK) != 0) {
+        code =
+            dlk_fail(error, DYNALOCK_ERR_CONFIG,
+                     "the file of certificates \"%.300s\" cannot be read", store->config.ca_file);
+    }
+    if (code == 0) {
+        code = dlk_chain_new(&store->refresh.chain, options, &store->config, profiles,
+                             store->config.profile, error);
+    }
+    return code == 0 ? dlk_refresh_open(store, error) : code;
+}
+
+static int store_make_signer(dynalock_store *store, dynalock_error *error)
+{
+    int failed = dlk_sigv4_signer_new(&store->signer);
+    if (failed != 0) {
+        return dlk_fail(
+            error, failed == DLK_SIGV4_ENOMEM ? DYNALOCK_ERR_MEMORY : DYNALOCK_ERR_SYSTEM,
+            "the signer could not be made: OpenSSL has no SHA-256 or HMAC, or no memory is left");
+    }
+    return 0;
 }
 
 /* What can fail, in an order that store_free undoes. */
 static int store_make(dynalock_store *store, const char *table, const char *partition,
                       const dynalock_options *options, dynalock_error *error)
 {
+    struct dlk_profiles *profiles = NULL;
     store->closed.read_fd = store->closed.write_fd = -1;
     if (store_init_mutexes(store) != 0 ||
         dlk_log_init(&store->log, options->log, options->log_context) != 0) {
@@ -75,25 +129,26 @@ static int store_make(dynalock_store *store, const char *table, const char *part
     if (store->table == NULL || store->partition == NULL) {
         return dlk_fail(error, DYNALOCK_ERR_MEMORY, "out of memory");
     }
-    int code = dlk_config_read(&store->config, options, error);
+    if (dlk_wake_open(&store->closed) != 0) {
+        return dlk_fail(error, DYNALOCK_ERR_SYSTEM, "no descriptor could be made");
+    }
+    int code = (options->flags & DYNALOCK_NO_CURL_INIT) == 0 ? dlk_curl_init(error) : 0;
     if (code == 0) {
-        code = dlk_credentials_read(&store->credentials, options, error);
+        code = store_make_signer(store, error);
+    }
+    if (code == 0) {
+        code = dlk_profiles_read(&profiles, error);
+    }
+    if (code == 0) {
+        code = store_configure(store, options, profiles, error);
+        dlk_profiles_free(profiles);
     }
     if (code != 0) {
         return code;
     }
-    if (dlk_wake_open(&store->closed) != 0) {
-        return dlk_fail(error, DYNALOCK_ERR_SYSTEM, "no descriptor could be made");
-    }
-    int signer = dlk_sigv4_signer_new(&store->signer);
-    if (signer != 0) {
-        return dlk_fail(
-            error, signer == DLK_SIGV4_ENOMEM ? DYNALOCK_ERR_MEMORY : DYNALOCK_ERR_SYSTEM,
-            "the signer could not be made: OpenSSL has no SHA-256 or HMAC, or no memory is left");
-    }
     struct dlk_transport_settings settings = {
-        store->config.url, options->connect_timeout_ms > 0 ? options->connect_timeout_ms : 3000,
-        (options->flags & DYNALOCK_NO_CURL_INIT) == 0, &store->clock};
+        store->config.url, store->config.ca_file,
+        options->connect_timeout_ms > 0 ? options->connect_timeout_ms : 3000, &store->clock};
     return dlk_transport_new(&settings, &store->transport, error);
 }
 
@@ -139,7 +194,7 @@ static void store_abandon(dynalock_store *store)
     dlk_transport_abandon(store->transport);
     dlk_wake_close(&store->closed);
     dlk_sigv4_signer_free(store->signer);
-    dlk_credentials_unref(store->credentials);
+    dlk_refresh_abandon(&store->refresh);
     dlk_config_free(&store->config);
     free(store->table);
     free(store->partition);
@@ -172,6 +227,7 @@ int dynalock_close(dynalock_store *store)
     dlk_locks_close(store, until_us);
     dlk_keeper_stop(store);
     dlk_locks_closed(store);
+    dlk_refresh_close(store);
     dlk_store_unref(store);
     return 0;
 }

@@ -21,19 +21,21 @@
  * 6.  THREADS OF THE LIBRARY. A store starts two threads with its first acquisition: the keeper, which
  *     renews leases, and the watch, which does no I/O, judges deadlines and runs callbacks. Both
  *     block all signals, and so does at first a program that a callback on the watch starts: unblock
- *     them before exec. A store that only reads and writes records starts none. libcurl resolves a
- *     name in a thread of its own, with the signal mask of the thread that called.
+ *     them before exec. A store that only reads and writes records starts none of the two. A third
+ *     thread lives for as long as credentials are being fetched. libcurl resolves a name in a thread
+ *     of its own, with the signal mask of the thread that called.
  * 7.  CALLBACKS. No callback runs under a mutex of the library; each may call any function of this
  *     header but dynalock_close, which answers DYNALOCK_ERR_BUSY there. That of dynalock_list_each
  *     runs on the thread that called it, on_lost on the watch thread. The log callback runs on the
  *     thread that did the thing, or on the watch thread for what the keeper did, so that no callback
- *     can ever delay a renewal. A callback that blocks delays the callbacks after it; it delays
- *     neither a renewal, nor a lost descriptor (by more than 25 ms), nor dynalock_lock_ensure.
+ *     can ever delay a renewal. A callback for credentials runs on the thread that fetches them. A
+ *     callback that blocks delays the callbacks after it; it delays neither a renewal, nor a lost
+ *     descriptor (by more than 25 ms), nor dynalock_lock_ensure.
  * 8.  FORK. A store cannot be used in a child of fork: every function answers DYNALOCK_ERR_FORKED
  *     there, sends nothing and touches no record. dynalock_lock_free and dynalock_close may be called
  *     in the child; they free memory alone. The parent does not notice. A callback that forks returns
- *     in the child only to see its call refused; on_lost, and the log callback on the watch thread,
- *     must not return in the child at all (_exit or exec there).
+ *     in the child only to see its call refused; on_lost, the callback for credentials, and the log
+ *     callback on the library's threads must not return in the child at all (_exit or exec there).
  * 9.  SIGNALS. No function is cut short by a signal handler, and SIGPIPE never reaches the program.
  * 10. DESCRIPTORS. All are close-on-exec. A program that closes descriptors it does not know does so
  *     before dynalock_open: after it a store's calls may fail with DYNALOCK_ERR_NETWORK or _SYSTEM,
@@ -110,7 +112,8 @@ enum dynalock_code {
     DYNALOCK_ERR_THROTTLED = -25,      /* the service asks for fewer requests */
     DYNALOCK_ERR_SERVICE = -26,        /* the service failed */
     DYNALOCK_ERR_BAD_RESPONSE = -27,   /* what came is not an answer of DynamoDB */
-    DYNALOCK_ERR_REFUSED = -28 /* the service refused the request, for a reason that stays */
+    DYNALOCK_ERR_REFUSED = -28, /* the service refused the request, for a reason that stays */
+    DYNALOCK_ERR_CREDENTIALS_UNAVAILABLE = -29 /* they could not be fetched just now */
 };
 
 /* dynalock_error.flags */
@@ -154,7 +157,8 @@ enum dynalock_event_id {
     DYNALOCK_EVENT_RELEASE_FAILED = 11, /* key, token, code, message */
     DYNALOCK_EVENT_CLEANED = 12,        /* nothing of a cancelled try is left: key */
     DYNALOCK_EVENT_CLOCK = 13,          /* corrected for signing, or in conflict: message */
-    DYNALOCK_EVENT_DROPPED = 14         /* events were: the callback was too slow */
+    DYNALOCK_EVENT_DROPPED = 14,        /* events were: the callback was too slow */
+    DYNALOCK_EVENT_CREDENTIALS = 15 /* fetched, message: from where; or code and message: why not */
 };
 
 /* All pointers are borrowed for the time of the call; none is NULL. */
@@ -182,6 +186,27 @@ DYNALOCK_API const char *dynalock_event_name(int id);
 
 /* ---- The store ------------------------------------------------------------------------------- */
 
+/*
+ * What a caller's own source of credentials fills in. The strings are copied when the callback has
+ * returned; a secret is wiped when it is no longer used.
+ */
+typedef struct dynalock_credentials {
+    const char *access_key_id;
+    const char *secret_access_key;
+    const char *session_token; /* NULL: none */
+    int64_t expires_ms;        /* 0: never */
+    int64_t reserved[4];
+} dynalock_credentials;
+
+/*
+ * Called when credentials are needed, and again ahead of their expiry: on a thread of the library's
+ * own, one call at a time. It may block: who has good credentials does not wait for it. *credentials
+ * is all zero before. 0; or what else the calls that wait for it shall fail with:
+ * DYNALOCK_ERR_CREDENTIALS_UNAVAILABLE, where trying again can help, or DYNALOCK_ERR_CREDENTIALS.
+ * dynalock_close waits for it to return.
+ */
+typedef int (*dynalock_credentials_fn)(dynalock_credentials *credentials, void *context);
+
 /* dynalock_options.flags */
 enum dynalock_option_flag {
     /* The program has called curl_global_init, and calls curl_global_cleanup after the last
@@ -190,14 +215,25 @@ enum dynalock_option_flag {
 };
 
 typedef struct dynalock_options {
-    /* "us-east-1". Default: AWS_REGION, then AWS_DEFAULT_REGION. Region "local" stands for
-     * http://localhost:8000. */
+    /* "us-east-1". Default: AWS_REGION, then AWS_DEFAULT_REGION, then the profile's region. Region
+     * "local" stands for http://localhost:8000. */
     const char *region;
-    /* "http://127.0.0.1:8000". Default: AWS_ENDPOINT_URL_DYNAMODB, then AWS_ENDPOINT_URL, then
-     * DynamoDB's own for the region. */
+    /*
+     * "http://127.0.0.1:8000"; requests are signed for the region all the same. Default:
+     * AWS_ENDPOINT_URL_DYNAMODB, AWS_ENDPOINT_URL, endpoint_url under dynamodb in the services section
+     * that the profile names, the profile's endpoint_url (none of them with
+     * AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true, or ignore_configured_endpoint_urls in the profile);
+     * then DynamoDB's own for the region, with AWS_USE_FIPS_ENDPOINT=true (use_fips_endpoint) and
+     * AWS_USE_DUALSTACK_ENDPOINT=true (use_dualstack_endpoint) that of the kind.
+     */
     const char *endpoint;
-    /* Default: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, read by dynalock_open.
-     * A key id without a secret, or a secret without one, is DYNALOCK_ERR_CREDENTIALS. */
+    /*
+     * Default: the first that is configured of the environment (AWS_ACCESS_KEY_ID,
+     * AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN), the profile (keys, role, web identity, SSO,
+     * credential_process), a web identity, a container's endpoint, the instance's metadata. Which it
+     * is, is settled by dynalock_open; it is asked when first needed. A key id without a secret, or
+     * a secret without one, is DYNALOCK_ERR_CREDENTIALS.
+     */
     const char *access_key_id;
     const char *secret_access_key;
     const char *session_token;
@@ -210,7 +246,9 @@ typedef struct dynalock_options {
     int64_t connect_timeout_ms;
     /* How long dynalock_close may take. Default 5,000. */
     int64_t close_timeout_ms;
-    /* Attempts of an operation, the first included. Default 4, AWS's own for DynamoDB. */
+    /* Attempts of an operation, the first included. Default: AWS_MAX_ATTEMPTS, then max_attempts of the
+     * profile, then 4, AWS's own for DynamoDB. AWS_RETRY_MODE (retry_mode): standard, and adaptive and
+     * legacy are taken for it. */
     int max_attempts;
     /* Connections the keeper opens at the most. Default 32. */
     int max_connections;
@@ -218,7 +256,16 @@ typedef struct dynalock_options {
     dynalock_log_fn log;
     void *log_context;
     uint64_t flags; /* enum dynalock_option_flag */
-    int64_t reserved[7];
+    /* The profile of ~/.aws/config and ~/.aws/credentials. Default: AWS_PROFILE, then "default". One
+     * that is named, here or there, comes before the credentials of the environment. */
+    const char *profile;
+    /* A source of credentials of the caller's own, in the place of all others. */
+    dynalock_credentials_fn credentials;
+    void *credentials_context;
+    /* A file with the certificates to trust, in PEM. Default: AWS_CA_BUNDLE, then the profile's
+     * ca_bundle, then the system's. */
+    const char *ca_file;
+    int64_t reserved[3];
 } dynalock_options;
 
 /*

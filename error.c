@@ -44,12 +44,13 @@ static const struct error_entry error_entries[] = {
     {DYNALOCK_ERR_SERVICE, true, "service failure"},
     {DYNALOCK_ERR_BAD_RESPONSE, true, "bad response"},
     {DYNALOCK_ERR_REFUSED, false, "refused by the service"},
+    {DYNALOCK_ERR_CREDENTIALS_UNAVAILABLE, true, "no credentials for now"},
 };
 
 static const char *const error_event_names[] = {
-    "unknown event", "attempt",        "retry",   "waiting",        "acquired",
-    "taken over",    "adopted",        "renewed", "renewal failed", "lost",
-    "released",      "release failed", "cleaned", "clock",          "dropped",
+    "unknown event", "attempt", "retry",          "waiting",     "acquired", "taken over",
+    "adopted",       "renewed", "renewal failed", "lost",        "released", "release failed",
+    "cleaned",       "clock",   "dropped",        "credentials",
 };
 
 static const char *const error_cause_names[] = {

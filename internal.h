@@ -6,7 +6,9 @@
  *   kv, table
  *   keeper
  *   client, request, record, store
- *   credentials, config, transport, sigv4, json_*
+ *   refresh
+ *   chain, provider*, http
+ *   credentials, config, profile, endpoint, transport, sigv4, json_*
  *   log, servertime, timers, os
  *   buffer, error
  */
@@ -345,24 +347,85 @@ enum dlk_sample_result {
 /* A Date in the form that RFC 9110, 5.6.7, tells senders to use, "Sun, 06 Nov 1994 08:49:37 GMT", of the
  * years 1970 to 9999; false: another text. */
 bool dlk_http_date(const char *text, int64_t *date_s);
+/* "2031-01-02T03:04:05.678+01:00", of the years 1970 to 9999, the fraction left out; "UTC", as the AWS
+ * command line once wrote, is taken for "Z". */
+bool dlk_rfc3339(const char *text, int64_t *moment_s);
 enum dlk_sample_result dlk_servertime_add(struct dlk_servertime *st, int64_t sent_us,
                                           int64_t received_us, int64_t date_s);
 void dlk_servertime_now(const struct dlk_servertime *st, int64_t boot_us, int64_t real_us,
                         struct dlk_now *now);
 
-/* ---- config.c and credentials.c: options and environment
- * --------------------------------------- */
+/* ---- profile.c: the shared files ~/.aws/config and ~/.aws/credentials
+ * ------------------------------- */
+
+struct dlk_profiles;
+
+enum dlk_section {
+    DLK_SECTION_PROFILE,
+    DLK_SECTION_SSO_SESSION, /* of the configuration file alone, as the next */
+    DLK_SECTION_SERVICES
+};
+
+/* Both files as they are now; those that are not there, or may not be read, are empty.
+ * DYNALOCK_ERR_CONFIG: one is no text, or too large. DYNALOCK_ERR_MEMORY. */
+int dlk_profiles_read(struct dlk_profiles **profiles, dynalock_error *error);
+void dlk_profiles_free(struct dlk_profiles *profiles); /* wipes it; takes NULL */
+/* The folder of the user; false: there is none, or its path is too long. */
+bool dlk_home(char *home, size_t size);
+/* Which file is there but could not be read, and why; or "". */
+const char *dlk_profiles_note(const struct dlk_profiles *profiles);
+/* The name of the profile to use: by option, AWS_PROFILE, or "default". */
+const char *dlk_profiles_chosen(const dynalock_options *options);
+bool dlk_profiles_has(const struct dlk_profiles *profiles, enum dlk_section section,
+                      const char *name);
+/* Borrowed, never empty; NULL: not there. The credentials file comes first: for credentials, roles and the region.
+ * A property under another is "dynamodb.endpoint_url". */
+const char *dlk_profiles_get(const struct dlk_profiles *profiles, enum dlk_section section,
+                             const char *name, const char *key);
+/* The same of a profile, the configuration file first: for all else. */
+const char *dlk_profiles_setting(const struct dlk_profiles *profiles, const char *name,
+                                 const char *key);
+
+/* ---- endpoint.c: AWS's partitions, and the hosts in them
+ * -------------------------------------------- */
+
+enum { DLK_REGION_SIZE = 64, DLK_URL_SIZE = 384 };
+
+/* The region that name means; *fips becomes true for "fips-us-east-1" and its like. */
+int dlk_endpoint_region(const char *name, char region[DLK_REGION_SIZE], bool *fips,
+                        dynalock_error *error);
+/* "https://sts.us-east-1.amazonaws.com/" for the service "sts"; others are "dynamodb", "portal.sso", "oidc". */
+int dlk_endpoint_make(const char *service, const char *region, bool fips, bool dual_stack,
+                      char *url, size_t size, dynalock_error *error);
+
+/* ---- config.c and credentials.c: options, environment and profile
+ * ----------------------------------- */
 
 struct dlk_config {
-    char *region;
-    char *url;  /* "http://127.0.0.1:8000/" */
-    char *host; /* as signed and sent: "127.0.0.1:8000" */
+    char *profile;
+    char *region; /* to sign with */
+    char *url;    /* "http://127.0.0.1:8000/" */
+    char *host;   /* as signed and sent: "127.0.0.1:8000" */
+    bool
+        lacks_region; /* nothing names one: region, url and host are NULL until dlk_config_set_region */
+    char *endpoint; /* as configured; NULL: DynamoDB's own */
+    bool fips, dual_stack;
+    int max_attempts; /* 0: not said */
+    char *ca_file;    /* NULL: not said */
 };
 
 /* The variable's value; NULL if unset, empty, or this is a setuid program. */
 const char *dlk_config_env(const char *name);
 int dlk_config_read(struct dlk_config *config, const dynalock_options *options,
-                    dynalock_error *error);
+                    const struct dlk_profiles *profiles, dynalock_error *error);
+/* Completes a configuration that lacks a region; NULL: there is none, and that is the error. Frees the
+ * configuration where it fails. */
+int dlk_config_set_region(struct dlk_config *config, const struct dlk_profiles *profiles,
+                          const char *region, dynalock_error *error);
+/* The URL of another service: service_id "STS", service "sts" (see dlk_endpoint_make). */
+int dlk_config_endpoint(const struct dlk_config *config, const struct dlk_profiles *profiles,
+                        const char *service_id, const char *service, const char *region,
+                        char url[DLK_URL_SIZE], dynalock_error *error);
 void dlk_config_free(struct dlk_config *config);
 
 struct dlk_credentials {
@@ -379,9 +442,7 @@ int dlk_credentials_new(struct dlk_credentials **made, const char *id, const cha
                         dynalock_error *error);
 struct dlk_credentials *dlk_credentials_ref(struct dlk_credentials *set);
 void dlk_credentials_unref(struct dlk_credentials *set); /* takes NULL; the last one wipes */
-int dlk_credentials_read(struct dlk_credentials **made, const dynalock_options *options,
-                         dynalock_error *error);
-void dlk_wipe(char *text); /* and frees it; takes NULL */
+void dlk_wipe(char *text);                               /* and frees it; takes NULL */
 
 /* ---- transport.c: the only place with curl.h
  * ---------------------------------------------------- */
@@ -417,19 +478,24 @@ struct dlk_exchange {
     struct dlk_exchange *next;
 };
 
+/* A CURLM whose descriptors are close-on-exec; NULL: no memory. */
+void *dlk_curl_multi_new(void);
+
 struct dlk_transport;
 struct dlk_lane;
 
 struct dlk_transport_settings {
     const char *url;
+    const char *ca_file; /* borrowed for as long as the transport lives; NULL: libcurl's own */
     int64_t connect_timeout_ms;
-    bool init_curl; /* unless the program says that it has */
     const struct dlk_clock *clock;
 };
 
 void dlk_exchange_init(struct dlk_exchange *exchange);
 void dlk_exchange_free(struct dlk_exchange *exchange);
 
+/* Once in a process, before all else here and in http.c. */
+int dlk_curl_init(dynalock_error *error);
 int dlk_transport_new(const struct dlk_transport_settings *settings,
                       struct dlk_transport **transport, dynalock_error *error);
 void dlk_transport_free(struct dlk_transport *transport);
@@ -506,10 +572,11 @@ struct dlk_call {
     int attempt;
     bool unanswered; /* an attempt may have been applied without our hearing of it */
     bool throttled;
-    bool clock_corrected;
-    int spent;           /* of the retry budget, for the last retry */
-    int64_t signed_s;    /* the time of the last attempt's signature */
-    char *authorization; /* header lines that are not fixed */
+    bool clock_corrected, credentials_renewed;
+    uint64_t signed_with; /* serial of the credentials */
+    int spent;            /* of the retry budget, for the last retry */
+    int64_t signed_s;     /* the time of the last attempt's signature */
+    char *authorization;  /* header lines that are not fixed */
     char target[80], date[40], host[320];
     char *token;
     struct dlk_exchange exchange;
@@ -666,10 +733,47 @@ enum dlk_counter {
 
 #define DLK_RETRY_BUDGET 500 /* AWS's, of its standard mode */
 
+/* ---- refresh.c: which credentials requests are signed with ------------------------------------- */
+
+struct dlk_chain;
+
+struct dlk_refresh {
+    struct dlk_chain *chain;
+    atomic_bool cancelled;
+    pthread_mutex_t mutex;           /* of all that follows; never held across I/O */
+    struct dlk_credentials *current; /* NULL: none yet */
+    uint64_t serial;                 /* of current */
+    bool refused;                    /* the service does not know current any more */
+    int64_t force_at_us;             /* boot clock: not before it for the service's word alone */
+    int64_t fetch_at_us;             /* boot clock: when to fetch the next */
+    uint64_t fetches;                /* that have ended */
+    dynalock_error error;            /* of the last that failed */
+    bool fetching;                   /* its end is not published */
+    bool running, joinable;
+    pthread_t thread;
+    struct refresh_waiter *waiters;
+};
+
+/* Takes those that are fixed; others are fetched when first needed. */
+int dlk_refresh_open(dynalock_store *store, dynalock_error *error);
+/* What to sign with now, to be given back by dlk_credentials_unref. Never waits; begins a fetch where it
+ * is time for one. DYNALOCK_ERR_CREDENTIALS_UNAVAILABLE: there are none now. DYNALOCK_ERR_CREDENTIALS. */
+int dlk_refresh_take(dynalock_store *store, struct dlk_credentials **set, uint64_t *serial,
+                     dynalock_error *error);
+/* Waits until there is something to take, or the fetch under way has failed, or until_us. -1; or the
+ * index of the descriptor of stops (two at the most) that became readable. */
+int dlk_refresh_await(dynalock_store *store, const int *stops, size_t count, int64_t until_us);
+/* The service knows those of that serial no more. True: others are there, or are being fetched. */
+bool dlk_refresh_refuse(dynalock_store *store, uint64_t serial);
+void dlk_refresh_close(
+    dynalock_store *store); /* no call is in progress: ends the fetch under way */
+void dlk_refresh_free(struct dlk_refresh *refresh);
+void dlk_refresh_abandon(struct dlk_refresh *refresh); /* in a child of fork */
+
 struct dynalock_store {
     char *table, *partition;
     struct dlk_config config;
-    struct dlk_credentials *credentials;
+    struct dlk_refresh refresh;
     struct dlk_clock clock;
     int64_t timeout_ms, attempt_timeout_ms, close_timeout_ms;
     int max_attempts, max_connections;

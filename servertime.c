@@ -57,22 +57,13 @@ static int st_leaps_until(int year)
     return year / 4 - year / 100 + year / 400;
 }
 
-/* Not by libcurl or timegm: time_t may end in 2038. */
-bool dlk_http_date(const char *text, int64_t *date_s)
+/* month: 0 to 11. False: there is no such moment. Not by libcurl or timegm: time_t may end in 2038. */
+static bool st_moment(int year, int month, int day, const char *time, int64_t *moment_s)
 {
-    static const char names[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     static const int days_before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365};
-    if (!st_matches(text, "???, dd ??? dddd dd:dd:dd GMT")) {
-        return false;
-    }
-    int month = 0;
-    while (month < 12 && memcmp(names + (size_t)month * 3, text + 8, 3) != 0) {
-        month++;
-    }
-    int day = st_number(text + 5, 2), year = st_number(text + 12, 4);
-    int hour = st_number(text + 17, 2), minute = st_number(text + 20, 2);
-    int second = st_number(text + 23, 2); /* 60: a leap second */
-    if (month == 12 || year < 1970 || hour > 23 || minute > 59 || second > 60) {
+    int hour = st_number(time, 2), minute = st_number(time + 3, 2);
+    int second = st_number(time + 6, 2); /* 60: a leap second */
+    if (month < 0 || month > 11 || year < 1970 || hour > 23 || minute > 59 || second > 60) {
         return false;
     }
     int leap_day = st_leaps_until(year) - st_leaps_until(year - 1);
@@ -82,7 +73,51 @@ bool dlk_http_date(const char *text, int64_t *date_s)
     }
     int64_t days = INT64_C(365) * (year - 1970) + st_leaps_until(year - 1) - st_leaps_until(1969) +
                    days_before[month] + (month > 1 ? leap_day : 0) + day - 1;
-    *date_s = days * 86400 + hour * 3600 + minute * 60 + second;
+    *moment_s = days * 86400 + hour * INT64_C(3600) + minute * INT64_C(60) + second;
+    return true;
+}
+
+bool dlk_http_date(const char *text, int64_t *date_s)
+{
+    static const char names[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    if (!st_matches(text, "???, dd ??? dddd dd:dd:dd GMT")) {
+        return false;
+    }
+    int month = 0;
+    while (month < 12 && memcmp(names + (size_t)month * 3, text + 8, 3) != 0) {
+        month++;
+    }
+    return st_moment(st_number(text + 12, 4), month, st_number(text + 5, 2), text + 17, date_s);
+}
+
+bool dlk_rfc3339(const char *text, int64_t *moment_s)
+{
+    char copy[20];
+    int offset_s = 0;
+    size_t length = strlen(text);
+    if (length < sizeof copy) {
+        return false;
+    }
+    memcpy(copy, text, sizeof copy - 1);
+    copy[sizeof copy - 1] = '\0';
+    if (!st_matches(copy, "dddd-dd-dd?dd:dd:dd") || strchr("Tt ", copy[10]) == NULL ||
+        !st_moment(st_number(copy, 4), st_number(copy + 5, 2) - 1, st_number(copy + 8, 2),
+                   copy + 11, moment_s)) {
+        return false;
+    }
+    const char *zone = text + sizeof copy - 1;
+    if (*zone == '.' && zone[1] >= '0' && zone[1] <= '9') {
+        zone += 1 + strspn(zone + 1, "0123456789");
+    }
+    if (strcmp(zone, "Z") == 0 || strcmp(zone, "z") == 0 || strcmp(zone, "UTC") == 0) {
+        return true;
+    }
+    if (!st_matches(zone, "?dd:dd") || (*zone != '+' && *zone != '-') ||
+        st_number(zone + 1, 2) > 23 || st_number(zone + 4, 2) > 59) {
+        return false;
+    }
+    offset_s = st_number(zone + 1, 2) * 3600 + st_number(zone + 4, 2) * 60;
+    *moment_s += *zone == '-' ? offset_s : -offset_s;
     return true;
 }
 

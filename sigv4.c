@@ -281,15 +281,31 @@ static int sig_hmac(dlk_sigv4_signer *signer, const unsigned char *key, size_t k
     return done ? DLK_SIGV4_OK : DLK_SIGV4_ECRYPTO;
 }
 
-static void sig_hex(const unsigned char hash[DLK_SIGV4_HASH_SIZE], char hex[DLK_SIGV4_HEX_SIZE])
+static void sig_hex(const unsigned char *hash, size_t size, char *hex)
 {
     static const char digits[] = "0123456789abcdef";
 
-    for (size_t i = 0; i < DLK_SIGV4_HASH_SIZE; i++) {
+    for (size_t i = 0; i < size; i++) {
         hex[2 * i] = digits[hash[i] >> 4];
         hex[2 * i + 1] = digits[hash[i] & 15];
     }
-    hex[DLK_SIGV4_HEX_SIZE - 1] = '\0';
+    hex[2 * size] = '\0';
+}
+
+int dlk_sha1_hex(const char *text, char hex[DLK_SHA1_HEX_SIZE])
+{
+    unsigned char hash[EVP_MAX_MD_SIZE];
+    unsigned int size = 0;
+    bool done;
+
+    (void)ERR_set_mark();
+    done = EVP_Digest(text, strlen(text), hash, &size, EVP_sha1(), NULL) == 1 &&
+           2 * size + 1 == DLK_SHA1_HEX_SIZE;
+    (void)ERR_pop_to_mark();
+    if (done) {
+        sig_hex(hash, size, hex);
+    }
+    return done ? DLK_SIGV4_OK : DLK_SIGV4_ECRYPTO;
 }
 
 static int sig_append_sha256(dlk_sigv4_signer *signer, struct dlk_sigv4_text *text,
@@ -302,7 +318,7 @@ static int sig_append_sha256(dlk_sigv4_signer *signer, struct dlk_sigv4_text *te
     if (status != DLK_SIGV4_OK) {
         return dlk_sigv4_fail(text, status);
     }
-    sig_hex(hash, hex);
+    sig_hex(hash, sizeof hash, hex);
     return dlk_sigv4_append(text, hex, DLK_SIGV4_HEX_SIZE - 1);
 }
 
@@ -562,7 +578,7 @@ static int sig_append_signature(dlk_sigv4_signer *signer, struct dlk_sigv4_text 
     if (status != DLK_SIGV4_OK) {
         return dlk_sigv4_fail(out, status);
     }
-    sig_hex(mac, hex);
+    sig_hex(mac, sizeof mac, hex);
     return dlk_sigv4_append(out, hex, DLK_SIGV4_HEX_SIZE - 1);
 }
 

@@ -26,6 +26,7 @@ enum {
         256 * 1024, /* of any one text that is built, in bytes; the body may be of any size */
     DLK_SIGV4_HASH_SIZE = 32,
     DLK_SIGV4_HEX_SIZE = 65,       /* with the final NUL */
+    DLK_SHA1_HEX_SIZE = 41,        /* the same */
     DLK_SIGV4_TIMESTAMP_SIZE = 17, /* YYYYMMDDTHHMMSSZ and the final NUL */
     DLK_SIGV4_DATE_LENGTH = 8      /* the YYYYMMDD at a timestamp's head */
 };
@@ -133,6 +134,9 @@ int dlk_sigv4_append_value(struct dlk_sigv4_text *out, const char *value);
 /* The value of the last header of that name and the number of them. */
 const char *dlk_sigv4_find_header(const struct dlk_sigv4_request *request, const char *name,
                                   size_t *count);
+
+/* For names of files, nothing that must be safe. */
+int dlk_sha1_hex(const char *text, char hex[DLK_SHA1_HEX_SIZE]);
 
 bool dlk_sigv4_is_token(const char *s);      /* a method's or header's name */
 bool dlk_sigv4_is_scope_part(const char *s); /* an access key id, region or service */

@@ -80,12 +80,13 @@ void dlk_store_free(dynalock_store *store)
     dlk_transport_free(store->transport);
     dlk_sigv4_signer_free(store->signer);
     dlk_wake_close(&store->closed);
-    dlk_credentials_unref(store->credentials);
+    dlk_refresh_free(&store->refresh);
     dlk_config_free(&store->config);
     dlk_log_free(&store->log);
     (void)pthread_cond_destroy(&store->changed);
     (void)pthread_mutex_destroy(&store->mutex);
     (void)pthread_mutex_destroy(&store->client_mutex);
+    (void)pthread_mutex_destroy(&store->refresh.mutex);
     free(store->table);
     free(store->partition);
     free(store);

@@ -38,6 +38,7 @@ struct dlk_lane {
 
 struct dlk_transport {
     char *url;
+    const char *ca_file;
     int64_t connect_timeout_ms;
     struct dlk_clock clock;
     pthread_mutex_t mutex;
@@ -242,7 +243,7 @@ static void transport_close_on_exec(CURLM *multi, const int lowest[2])
     }
 }
 
-static CURLM *transport_multi_new(void)
+void *dlk_curl_multi_new(void)
 {
     int lowest[2];
     bool known = pipe(lowest) == 0;
@@ -259,9 +260,10 @@ static CURLM *transport_multi_new(void)
 
 /* ---- Lanes ---- */
 
-static bool transport_set_security(CURL *easy)
+static bool transport_set_security(CURL *easy, const char *ca_file)
 {
-    return curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
+    return (ca_file == NULL || curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file) == CURLE_OK) &&
+           curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
@@ -328,10 +330,10 @@ static struct dlk_lane *lane_new(struct dlk_transport *transport, bool with_mult
     }
     lane->transport = transport;
     lane->easy = curl_easy_init();
-    lane->multi = with_multi ? transport_multi_new() : NULL;
+    lane->multi = with_multi ? dlk_curl_multi_new() : NULL;
     if (lane->easy == NULL || (with_multi && lane->multi == NULL) ||
-        !transport_set_security(lane->easy) || !transport_set_connection(lane->easy, transport) ||
-        !transport_set_callbacks(lane)) {
+        !transport_set_security(lane->easy, transport->ca_file) ||
+        !transport_set_connection(lane->easy, transport) || !transport_set_callbacks(lane)) {
         lane_free(lane);
         return NULL;
     }
@@ -613,7 +615,7 @@ static void transport_global_init_once(void)
     transport_global_result = curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
-static int transport_global_init(dynalock_error *error)
+int dlk_curl_init(dynalock_error *error)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, transport_global_init_once);
@@ -627,10 +629,6 @@ static int transport_global_init(dynalock_error *error)
 int dlk_transport_new(const struct dlk_transport_settings *settings,
                       struct dlk_transport **transport, dynalock_error *error)
 {
-    int code = settings->init_curl ? transport_global_init(error) : 0;
-    if (code != 0) {
-        return code;
-    }
     struct dlk_transport *made = calloc(1, sizeof *made);
     char *url = strdup(settings->url);
     if (made == NULL || url == NULL || pthread_mutex_init(&made->mutex, NULL) != 0) {
@@ -639,6 +637,7 @@ int dlk_transport_new(const struct dlk_transport_settings *settings,
         return dlk_fail(error, DYNALOCK_ERR_MEMORY, "out of memory");
     }
     made->url = url;
+    made->ca_file = settings->ca_file;
     made->connect_timeout_ms = settings->connect_timeout_ms;
     made->clock = *settings->clock;
     *transport = made;
@@ -699,7 +698,7 @@ int dlk_loop_new(struct dlk_transport *transport, int max_connections, struct dl
         free(made);
         return dlk_fail(error, DYNALOCK_ERR_SYSTEM, "no descriptor could be made");
     }
-    made->multi = transport_multi_new();
+    made->multi = dlk_curl_multi_new();
     if (made->multi == NULL ||
         curl_multi_setopt(made->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)max_connections) !=
             CURLM_OK ||

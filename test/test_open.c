@@ -7,7 +7,7 @@
 static const char *const variables[] = {
     "AWS_REGION",        "AWS_DEFAULT_REGION",        "AWS_ENDPOINT_URL",
     "AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
+    "AWS_SESSION_TOKEN", "AWS_EC2_METADATA_DISABLED",
 };
 
 static int clear_environment(void **state)
@@ -338,6 +338,7 @@ static void test_without_credentials_there_is_no_store(void **state)
 {
     dynalock_options options = bench_options(*state);
     options.access_key_id = options.secret_access_key = NULL;
+    set("AWS_EC2_METADATA_DISABLED", "true");
     refuse(&options, DYNALOCK_ERR_CREDENTIALS, "AWS_ACCESS_KEY_ID");
     set("AWS_ACCESS_KEY_ID", "");
     set("AWS_SECRET_ACCESS_KEY", "");

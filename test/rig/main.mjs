@@ -18,6 +18,8 @@
 //   {"cmd":"proxy","server":"local"|"dynalite", SETTINGS}   → {"proxy":ID,"port":N}
 //       A listener of its own: own port, counters, log, faults. SETTINGS, all optional:
 //       "secrets":{KEYID:SECRET,...}  default: the one pair of rig.h     "tokens":{KEYID:TOKEN}  temporary credentials
+//       "expiries":{KEYID:MS}  until when they are accepted (default: for ever)
+//       "metadata":ID  what that one has handed out is known too, until it expires (only when the proxy is made)
 //       "verify":false  takes any signature                              "region":"..."  the only one accepted
 //       "skew_ms":N  the proxy's clock against the true one, for its ±5 min check and its Date
 //       "date":"clock" (default: the proxy's clock) | "server" (as the server sent it) | "none"
@@ -47,6 +49,13 @@
 //       or "rates":[{"do":NAME,"rate":0.01,...},...]: one action with several settings.
 //       Chance, where no rule matched: by seed, operation, key and how often that came, whatever the threads do.
 //   {"cmd":"let-go","proxy":ID[,"op":..]}                   releases what hold holds → {"released":n}
+//
+//   {"cmd":"metadata"[,"host":"169.254.169.254"],SETTINGS} → {"proxy":ID,"port":N}
+//       The services that hand out credentials, on one listener: a container's endpoint, instance metadata, STS and
+//       the SSO portal; see metadata.mjs, which also has the SETTINGS. It is named by "proxy" in all commands above.
+//       At an address of 169.254/16 it listens on port 80, on an address that is put on lo if nothing else is up;
+//       while another test has that address, the answer waits. Operations: container, imds-token, imds-role,
+//       imds-credentials, imds-region, AssumeRole, AssumeRoleWithWebIdentity, sso.
 //
 //   ACTION: a name, or {"do":NAME,...}; "as":TEXT is the name under which it is counted and logged:
 //     drop              forwards, then closes without an answer
@@ -87,6 +96,7 @@ import readline from 'node:readline';
 import { parseArgs } from 'node:util';
 import { Database } from './database.mjs';
 import { GoClient } from './go.mjs';
+import { Metadata, takeAddress } from './metadata.mjs';
 import { Proxy, monotonicMs } from './proxy.mjs';
 import { startServers } from './servers.mjs';
 
@@ -119,6 +129,17 @@ function goClient(connection, message) {
 
 async function newProxy(message, connection) {
   const proxy = new Proxy(servers[serverOf(message)], message);
+  if (message.metadata !== undefined) proxy.issuer = proxyOf({ proxy: message.metadata });
+  return opened(proxy, connection);
+}
+
+async function newMetadata(message, connection) {
+  const fake = new Metadata(message);
+  fake.giveBack = await takeAddress(message.host);
+  return opened(fake, connection);
+}
+
+async function opened(proxy, connection) {
   await proxy.open();
   lastProxy += 1;
   proxies.set(lastProxy, proxy);
@@ -142,6 +163,7 @@ const nothing = done => done ?? {};
 
 const COMMANDS = {
   proxy: newProxy,
+  metadata: newMetadata,
   set: message => nothing(proxyOf(message).set(message)),
   close: async message => nothing(proxyOf(message) && (await closeProxy(message.proxy))),
   shut: async message => nothing(await proxyOf(message).shut()),

@@ -69,9 +69,9 @@ class Exchange {
       headers,
       body,
     };
-    this.bad = violations(this.request);
+    this.bad = proxy.objections(this.request);
     const input = parsed(body);
-    this.op = headers['x-amz-target']?.split('.')[1] ?? '?';
+    this.op = proxy.operation(this.request);
     this.key = sortKeyOf(input);
     this.entry = {
       n: (proxy.number += 1),
@@ -93,19 +93,7 @@ class Exchange {
   }
 
   async origin() {
-    const { proxy } = this;
-    if (this.bad.length)
-      return proxy.dated(ownAnswer(400, { __type: 'rig#Violation', message: this.bad.join('; ') }));
-    const refused = proxy.verify ? await judge(this.request, proxy.keys(), proxy.now(), proxy.region) : null;
-    if (refused) {
-      proxy.refused += 1;
-      return proxy.dated(ownAnswer(refused.status, { __type: refused.type, message: refused.message }));
-    }
-    if (proxy.closed) throw new Error('the proxy is closed');
-    const answer = await forward(proxy.serverPort, this.request);
-    this.entry.forwarded += 1;
-    this.count('forwarded');
-    return proxy.dated(answer);
+    return this.proxy.dated(await this.proxy.answer(this));
   }
 
   held() {
@@ -186,6 +174,7 @@ export class Proxy {
       date: 'clock',
       secrets: { [KEY_ID]: SECRET },
       tokens: {},
+      expiries: {},
     });
     Object.assign(this, {
       closed: false,
@@ -207,6 +196,7 @@ export class Proxy {
     this.region = settings.region ?? this.region;
     this.secrets = settings.secrets ?? this.secrets;
     this.tokens = settings.tokens ?? this.tokens;
+    this.expiries = settings.expiries ?? this.expiries;
     this.skewMs = settings.skew_ms ?? this.skewMs;
     this.date = settings.date ?? this.date;
     this.idleMs = settings.idle_ms ?? this.idleMs;
@@ -223,9 +213,34 @@ export class Proxy {
   }
 
   keys() {
-    return Object.fromEntries(
-      Object.entries(this.secrets).map(([id, secret]) => [id, { secret, token: this.tokens[id] }]),
-    );
+    const own = Object.entries(this.secrets).map(([id, secret]) => [
+      id,
+      { secret, token: this.tokens[id], expires: this.expiries[id] },
+    ]);
+    return { ...Object.fromEntries(own), ...this.issuer?.issued() };
+  }
+
+  objections(request) {
+    return violations(request);
+  }
+
+  operation({ headers }) {
+    return headers['x-amz-target']?.split('.')[1] ?? '?';
+  }
+
+  async answer(exchange) {
+    const { request, bad, entry } = exchange;
+    if (bad.length) return ownAnswer(400, { __type: 'rig#Violation', message: bad.join('; ') });
+    const refused = this.verify ? await judge(request, this.keys(), this.now(), this.region) : null;
+    if (refused) {
+      this.refused += 1;
+      return ownAnswer(refused.status, { __type: refused.type, message: refused.message });
+    }
+    if (this.closed) throw new Error('the proxy is closed');
+    const answer = await forward(this.serverPort, request);
+    entry.forwarded += 1;
+    exchange.count('forwarded');
+    return answer;
   }
 
   dated(answer) {
@@ -243,7 +258,7 @@ export class Proxy {
     this.http.on('checkExpectation', (req, res) => this.serve(req, res));
     this.http.on('connection', socket => this.accepted(socket));
     this.http.on('clientError', (error, socket) => this.unreadable(error, socket));
-    this.http.listen(this.port ?? 0, '127.0.0.1');
+    this.http.listen(this.port ?? 0, this.host ?? '127.0.0.1');
     await new Promise((done, fail) => this.http.once('listening', done).once('error', fail));
     this.port = this.http.address().port;
   }

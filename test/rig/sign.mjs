@@ -69,8 +69,8 @@ async function signature(request, key, scope, names, signedAt) {
 }
 
 // request: { method, path, headers (lower-case names), body }; keys: { access key: { secret, token? } }.
-// → null if all is well, or the service's refusal { status, type, message }.
-export async function judge(request, keys, now, region) {
+// A key may have `expires`, in ms. → null if all is well, or the service's refusal { status, type, message }.
+export async function judge(request, keys, now, region, ofService = 'dynamodb', required = REQUIRED) {
   const { authorization } = request.headers;
   if (!authorization)
     return refusal('MissingAuthenticationTokenException', 'Request is missing Authentication Token');
@@ -79,7 +79,7 @@ export async function judge(request, keys, now, region) {
   const [, keyId, day, inRegion, service, list, sent] = parts;
   const names = list.split(';');
   const needed =
-    request.headers['x-amz-security-token'] === undefined ? REQUIRED : [...REQUIRED, 'x-amz-security-token'];
+    request.headers['x-amz-security-token'] === undefined ? required : [...required, 'x-amz-security-token'];
   const unsigned = needed.filter(name => !names.includes(name));
   if (unsigned.length)
     return refusal('InvalidSignatureException', `these headers must be signed: ${unsigned}`);
@@ -93,7 +93,10 @@ export async function judge(request, keys, now, region) {
   if (!key || (key.token ?? undefined) !== request.headers['x-amz-security-token']) {
     return refusal('UnrecognizedClientException', 'The security token included in the request is invalid.');
   }
-  if (day !== longDate(signedAt).slice(0, 8) || service !== 'dynamodb' || (region && region !== inRegion)) {
+  if (key.expires !== undefined && now >= key.expires) {
+    return refusal('ExpiredTokenException', 'The security token included in the request is expired');
+  }
+  if (day !== longDate(signedAt).slice(0, 8) || service !== ofService || (region && region !== inRegion)) {
     return refusal(
       'InvalidSignatureException',
       'Credential should be scoped to a valid region, service and date.',
