@@ -84,7 +84,7 @@ static void test_names(void **state)
     int other;
 
     (void)state;
-    for (code = DYNALOCK_ERR_REFUSED; code <= DYNALOCK_OK; code++) {
+    for (code = DYNALOCK_ERR_CREDENTIALS_UNAVAILABLE; code <= DYNALOCK_OK; code++) {
         assert_string_not_equal(dynalock_strerror(code), "unknown code");
         for (other = code + 1; other <= DYNALOCK_OK; other++) {
             assert_string_not_equal(dynalock_strerror(code), dynalock_strerror(other));
@@ -92,7 +92,8 @@ static void test_names(void **state)
     }
     assert_string_equal(dynalock_strerror(DYNALOCK_ERR_NOT_FOUND), "not found");
     assert_string_equal(dynalock_strerror(1), "unknown code");
-    assert_string_equal(dynalock_strerror(DYNALOCK_ERR_REFUSED - 1), "unknown code");
+    assert_string_equal(dynalock_strerror(DYNALOCK_ERR_CREDENTIALS_UNAVAILABLE - 1),
+                        "unknown code");
     assert_true(dynalock_is_retryable(DYNALOCK_ERR_THROTTLED));
     assert_false(dynalock_is_retryable(DYNALOCK_OK));
     assert_false(dynalock_is_retryable(DYNALOCK_ERR_NO_TABLE));
@@ -101,8 +102,9 @@ static void test_names(void **state)
     assert_string_equal(dynalock_event_name(DYNALOCK_EVENT_ACQUIRED), "acquired");
     assert_string_equal(dynalock_event_name(DYNALOCK_EVENT_RELEASE_FAILED), "release failed");
     assert_string_equal(dynalock_event_name(DYNALOCK_EVENT_DROPPED), "dropped");
+    assert_string_equal(dynalock_event_name(DYNALOCK_EVENT_CREDENTIALS), "credentials");
     assert_string_equal(dynalock_event_name(0), "unknown event");
-    assert_string_equal(dynalock_event_name(DYNALOCK_EVENT_DROPPED + 1), "unknown event");
+    assert_string_equal(dynalock_event_name(DYNALOCK_EVENT_CREDENTIALS + 1), "unknown event");
     assert_string_equal(dynalock_cause_name(DYNALOCK_CAUSE_NONE), "none");
     assert_string_equal(dynalock_cause_name(DYNALOCK_CAUSE_TAKEN_OVER), "taken over");
     assert_string_equal(dynalock_cause_name(DYNALOCK_CAUSE_CLOSED), "closed");
