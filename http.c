@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* HTTP for credentials: single requests to other places than DynamoDB. Knows no AWS but the addresses of
  * containers' endpoints. */
+#include "easy.h"
 #include "providers.h"
 
 #include <arpa/inet.h>
-#include <curl/curl.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,15 +70,7 @@ static curl_socket_t http_on_socket(void *context, curlsocktype purpose,
         call->refused = true;
         return CURL_SOCKET_BAD;
     }
-#ifdef SOCK_CLOEXEC
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-#else
-    curl_socket_t made = socket(address->family, address->socktype, address->protocol);
-    if (made >= 0) {
-        (void)fcntl(made, F_SETFD, FD_CLOEXEC);
-    }
-    return made;
-#endif
+    return dlk_easy_socket(address);
 }
 
 static size_t http_on_body(char *bytes, size_t size, size_t count, void *context)
@@ -89,27 +80,6 @@ static size_t http_on_body(char *bytes, size_t size, size_t count, void *context
                                                                                       : 0;
 }
 
-static void http_take_header(struct http_call *call, const char *line, size_t length)
-{
-    const char *name = call->request->wanted;
-    size_t skip = name != NULL ? strlen(name) : 0;
-    if (skip == 0 || length <= skip || strncasecmp(line, name, skip) != 0 || line[skip] != ':') {
-        return;
-    }
-    const char *from = line + skip + 1;
-    const char *end = line + length;
-    while (from < end && (*from == ' ' || *from == '\t')) {
-        from++;
-    }
-    while (end > from && (unsigned char)end[-1] <= ' ') {
-        end--;
-    }
-    if ((size_t)(end - from) < sizeof call->answer->header) {
-        memcpy(call->answer->header, from, (size_t)(end - from));
-        call->answer->header[end - from] = '\0';
-    }
-}
-
 static size_t http_on_header(char *line, size_t size, size_t count, void *context)
 {
     struct http_call *call = context;
@@ -117,45 +87,25 @@ static size_t http_on_header(char *line, size_t size, size_t count, void *contex
     if (call->header_bytes > HTTP_HEADERS_MAX) {
         return 0;
     }
-    http_take_header(call, line, size * count);
+    if (call->request->wanted != NULL) {
+        (void)dlk_easy_header(line, size * count, call->request->wanted, call->answer->header,
+                              sizeof call->answer->header);
+    }
     return size * count;
 }
 
 /* ---- Setting up ---- */
 
-static bool http_set_security(CURL *easy, const struct dlk_http_request *request)
-{
-    return curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
-           (request->ca_file == NULL ||
-            curl_easy_setopt(easy, CURLOPT_CAINFO, request->ca_file) == CURLE_OK) &&
-           (!request->direct || (curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK &&
-                                 curl_easy_setopt(easy, CURLOPT_NOPROXY, "*") == CURLE_OK)) &&
-#if LIBCURL_VERSION_NUM >= 0x075500
-           curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
-#else
-           curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS)) ==
-               CURLE_OK;
-#endif
-}
-
 static bool http_set_connection(CURL *easy, const struct dlk_http_request *request)
 {
     int64_t timeout_ms = request->timeout_ms > 0 ? request->timeout_ms : 1;
     int64_t connect_ms = timeout_ms < HTTP_CONNECT_MS ? timeout_ms : HTTP_CONNECT_MS;
-    return curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK &&
+    return dlk_easy_set(easy, request->url, request->ca_file) &&
            curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms) == CURLE_OK &&
-#if LIBCURL_VERSION_NUM >= 0x075700
-           curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK &&
-#endif
            curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_USERAGENT, "dynalock/" DYNALOCK_VERSION) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) == CURLE_OK;
+           (!request->direct || (curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK &&
+                                 curl_easy_setopt(easy, CURLOPT_NOPROXY, "*") == CURLE_OK));
 }
 
 static bool http_set_method(CURL *easy, const struct dlk_http_request *request)
@@ -231,28 +181,6 @@ static CURLcode http_drive(struct http_call *call)
     return message != NULL ? message->data.result : CURLE_RECV_ERROR;
 }
 
-static int http_code(const struct http_call *call, CURLcode code)
-{
-    switch (code) {
-    case CURLE_OPERATION_TIMEDOUT: return DYNALOCK_ERR_TIMEOUT;
-    case CURLE_OUT_OF_MEMORY: return DYNALOCK_ERR_MEMORY;
-    case CURLE_WRITE_ERROR:
-        return call->answer->body.status == DLK_SIGV4_ENOMEM ? DYNALOCK_ERR_MEMORY
-                                                             : DYNALOCK_ERR_BAD_RESPONSE;
-    case CURLE_WEIRD_SERVER_REPLY:
-    case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
-    case CURLE_BAD_CONTENT_ENCODING: return DYNALOCK_ERR_BAD_RESPONSE;
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_CIPHER:
-    case CURLE_SSL_ISSUER_ERROR:
-    case CURLE_SSL_CONNECT_ERROR: return DYNALOCK_ERR_TLS;
-    default: return DYNALOCK_ERR_NETWORK;
-    }
-}
-
 static int http_fail(const struct http_call *call, CURLcode code, dynalock_error *error)
 {
     const char *words = call->error[0] != '\0' ? call->error : curl_easy_strerror(code);
@@ -267,7 +195,11 @@ static int http_fail(const struct http_call *call, CURLcode code, dynalock_error
     if (call->answer->body.status == DLK_SIGV4_ETOOBIG || call->header_bytes > HTTP_HEADERS_MAX) {
         words = "the answer is too large";
     }
-    return dlk_fail(error, http_code(call, code), "%s", words);
+    return dlk_fail(error,
+                    call->answer->body.status == DLK_SIGV4_ENOMEM
+                        ? DYNALOCK_ERR_MEMORY
+                        : dlk_easy_result(call->easy, code),
+                    "%s", words);
 }
 
 static int http_run(struct http_call *call, dynalock_error *error)
@@ -275,9 +207,8 @@ static int http_run(struct http_call *call, dynalock_error *error)
     long status = 0;
     CURLcode code = CURLE_OUT_OF_MEMORY;
     call->easy = curl_easy_init();
-    call->multi = call->easy != NULL ? dlk_curl_multi_new() : NULL;
-    if (call->multi != NULL && http_set_security(call->easy, call->request) &&
-        http_set_connection(call->easy, call->request) &&
+    call->multi = call->easy != NULL ? dlk_easy_multi() : NULL;
+    if (call->multi != NULL && http_set_connection(call->easy, call->request) &&
         http_set_method(call->easy, call->request) && http_set_callbacks(call) &&
         http_set_headers(call) && curl_multi_add_handle(call->multi, call->easy) == CURLM_OK) {
         code = http_drive(call);

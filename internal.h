@@ -7,7 +7,7 @@
  *   keeper
  *   client, request, record, store
  *   refresh
- *   chain, provider*, http
+ *   chain, provider*, http, easy
  *   credentials, config, profile, endpoint, transport, sigv4, json_*
  *   log, servertime, timers, os
  *   buffer, error
@@ -477,9 +477,6 @@ struct dlk_exchange {
     struct dlk_lane *lane; /* transport's own, while under way */
     struct dlk_exchange *next;
 };
-
-/* A CURLM whose descriptors are close-on-exec; NULL: no memory. */
-void *dlk_curl_multi_new(void);
 
 struct dlk_transport;
 struct dlk_lane;

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* HTTP: a pool of easy handles for threads that wait, and a loop of many exchanges for the keeper.
  * Knows no AWS. */
-#include "internal.h"
+#include "easy.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -124,30 +123,6 @@ static size_t transport_on_body(char *bytes, size_t size, size_t count, void *co
     return dlk_buffer_ok(&exchange->answer) ? size * count : 0;
 }
 
-/* If the line is that header, its value without white space around it, in value. */
-static bool transport_header(const char *line, size_t length, const char *name, char *value,
-                             size_t size)
-{
-    size_t skip = strlen(name);
-    if (length <= skip || strncasecmp(line, name, skip) != 0 || line[skip] != ':') {
-        return false;
-    }
-    const char *from = line + skip + 1;
-    const char *end = line + length;
-    while (from < end && (*from == ' ' || *from == '\t')) {
-        from++;
-    }
-    while (end > from && (unsigned char)end[-1] <= ' ') {
-        end--;
-    }
-    if ((size_t)(end - from) >= size) {
-        return false;
-    }
-    memcpy(value, from, (size_t)(end - from));
-    value[end - from] = '\0';
-    return true;
-}
-
 static bool transport_number(const char *text, int64_t max, int64_t *number)
 {
     char *end = NULL;
@@ -186,109 +161,39 @@ static size_t transport_on_header(char *line, size_t size, size_t count, void *c
     if (length >= 5 &&
         memcmp(line, "HTTP/", 5) == 0) { /* of the final answer, or of a 1xx before it */
         transport_forget_headers(exchange);
-    } else if (transport_header(line, length, "date", value, sizeof value)) {
+    } else if (dlk_easy_header(line, length, "date", value, sizeof value)) {
         bool is_date = dlk_http_date(value, &number);
         /* Two that differ say nothing. */
         exchange->has_date = is_date && (!exchange->has_date || exchange->date_s == number);
         exchange->date_s = number;
-    } else if (transport_header(line, length, "x-amz-crc32", value, sizeof value)) {
+    } else if (dlk_easy_header(line, length, "x-amz-crc32", value, sizeof value)) {
         exchange->has_crc = transport_number(value, UINT32_MAX, &number);
         exchange->crc = (uint32_t)number;
-    } else if (transport_header(line, length, "x-amz-retry-after", value, sizeof value)) {
+    } else if (dlk_easy_header(line, length, "x-amz-retry-after", value, sizeof value)) {
         exchange->retry_after_ms = transport_number(value, 86400000, &number) ? number : -1;
-    } else if (transport_header(line, length, "x-amzn-requestid", value, sizeof value)) {
+    } else if (dlk_easy_header(line, length, "x-amzn-requestid", value, sizeof value)) {
         dlk_copy_text(exchange->request_id, sizeof exchange->request_id, value);
     }
     return length;
 }
+
+/* ---- Lanes ---- */
 
 static curl_socket_t transport_on_socket(void *context, curlsocktype purpose,
                                          struct curl_sockaddr *address)
 {
     (void)context;
     (void)purpose;
-#ifdef SOCK_CLOEXEC
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-#else
-    curl_socket_t made = socket(address->family, address->socktype, address->protocol);
-    if (made >= 0) {
-        (void)fcntl(made, F_SETFD, FD_CLOEXEC);
-    }
-    return made;
-#endif
-}
-
-/* ---- Multi handles ---- */
-
-static bool transport_is_wakeup_socket(int fd)
-{
-    struct sockaddr address = {0};
-    socklen_t length = sizeof address;
-    return getsockname(fd, &address, &length) == 0 && address.sa_family == AF_UNIX &&
-           fcntl(fd, F_GETFD) == 0;
-}
-
-/* libcurl before 8.9 makes a multi handle's wake-up sockets without close-on-exec, and gives no way
- * to reach them. They got the lowest two free descriptors, unless another thread was quicker: a
- * wake-up tells. */
-static void transport_close_on_exec(CURLM *multi, const int lowest[2])
-{
-    if (!transport_is_wakeup_socket(lowest[0]) || !transport_is_wakeup_socket(lowest[1]) ||
-        dlk_wait_readable(lowest, 2, 0) >= 0 || curl_multi_wakeup(multi) != CURLM_OK) {
-        return;
-    }
-    if (dlk_wait_readable(lowest, 2, 0) >= 0) {
-        (void)fcntl(lowest[0], F_SETFD, FD_CLOEXEC);
-        (void)fcntl(lowest[1], F_SETFD, FD_CLOEXEC);
-    }
-}
-
-void *dlk_curl_multi_new(void)
-{
-    int lowest[2];
-    bool known = pipe(lowest) == 0;
-    if (known) {
-        (void)close(lowest[0]);
-        (void)close(lowest[1]);
-    }
-    CURLM *multi = curl_multi_init();
-    if (multi != NULL && known) {
-        transport_close_on_exec(multi, lowest);
-    }
-    return multi;
-}
-
-/* ---- Lanes ---- */
-
-static bool transport_set_security(CURL *easy, const char *ca_file)
-{
-    return (ca_file == NULL || curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file) == CURLE_OK) &&
-           curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
-#if LIBCURL_VERSION_NUM >= 0x075500
-           curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
-#else
-           curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS)) ==
-               CURLE_OK;
-#endif
+    return dlk_easy_socket(address);
 }
 
 static bool transport_set_connection(CURL *easy, const struct dlk_transport *transport)
 {
-    return curl_easy_setopt(easy, CURLOPT_URL, transport->url) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK &&
+    return dlk_easy_set(easy, transport->url, transport->ca_file) &&
            curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)transport->connect_timeout_ms) ==
                CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, TRANSPORT_CONNECTION_AGE) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) == CURLE_OK &&
-#if LIBCURL_VERSION_NUM >= 0x075700
-           /* Without it, ending a transfer waits for a hanging getaddrinfo. */
-           curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK &&
-#endif
            curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, transport_on_socket) == CURLE_OK;
 }
 
@@ -296,7 +201,6 @@ static bool transport_set_callbacks(struct dlk_lane *lane)
 {
     CURL *easy = lane->easy;
     return curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_USERAGENT, "dynalock/" DYNALOCK_VERSION) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, transport_on_body) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, transport_on_header) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_PRIVATE, (char *)lane) == CURLE_OK &&
@@ -330,9 +234,8 @@ static struct dlk_lane *lane_new(struct dlk_transport *transport, bool with_mult
     }
     lane->transport = transport;
     lane->easy = curl_easy_init();
-    lane->multi = with_multi ? dlk_curl_multi_new() : NULL;
+    lane->multi = with_multi ? dlk_easy_multi() : NULL;
     if (lane->easy == NULL || (with_multi && lane->multi == NULL) ||
-        !transport_set_security(lane->easy, transport->ca_file) ||
         !transport_set_connection(lane->easy, transport) || !transport_set_callbacks(lane)) {
         lane_free(lane);
         return NULL;
@@ -470,40 +373,15 @@ static bool transport_surely_unsent(CURL *easy)
     return curl_easy_getinfo(easy, CURLINFO_REQUEST_SIZE, &size) == CURLE_OK && size == 0;
 }
 
-static int transport_result(CURL *easy, CURLcode code, const struct dlk_exchange *exchange)
-{
-    long system_error = 0;
-    switch (code) {
-    case CURLE_OK: return 0;
-    case CURLE_OUT_OF_MEMORY: return DYNALOCK_ERR_MEMORY;
-    case CURLE_OPERATION_TIMEDOUT: return DYNALOCK_ERR_TIMEOUT;
-    case CURLE_WRITE_ERROR:
-        return exchange->answer.out_of_memory ? DYNALOCK_ERR_MEMORY : DYNALOCK_ERR_BAD_RESPONSE;
-    case CURLE_WEIRD_SERVER_REPLY:
-    case CURLE_UNSUPPORTED_PROTOCOL:
-    case CURLE_BAD_CONTENT_ENCODING: return DYNALOCK_ERR_BAD_RESPONSE;
-    case CURLE_SSL_CONNECT_ERROR:
-        /* A handshake that was cut off is the network's fault; one that was refused will be again. */
-        (void)curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &system_error);
-        return system_error == ECONNRESET || system_error == EPIPE ? DYNALOCK_ERR_NETWORK
-                                                                   : DYNALOCK_ERR_TLS;
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_CIPHER:
-    case CURLE_SSL_ISSUER_ERROR:
-    case CURLE_SSL_PINNEDPUBKEYNOTMATCH: return DYNALOCK_ERR_TLS;
-    default: return DYNALOCK_ERR_NETWORK;
-    }
-}
-
 /* Takes down what came of the lane's exchange, and parts the two. */
 static void lane_finish(struct dlk_lane *lane, CURLcode code)
 {
     struct dlk_exchange *exchange = lane->exchange;
     long number = 0;
     exchange->received_us = transport_now(lane->transport);
-    exchange->result = transport_result(lane->easy, code, exchange);
+    exchange->result = code == CURLE_WRITE_ERROR && exchange->answer.out_of_memory
+                           ? DYNALOCK_ERR_MEMORY
+                           : dlk_easy_result(lane->easy, code);
     if (curl_easy_getinfo(lane->easy, CURLINFO_RESPONSE_CODE, &number) == CURLE_OK) {
         exchange->status = (int)number;
     }
@@ -608,24 +486,6 @@ void dlk_exchange_abort(struct dlk_transport *transport, struct dlk_exchange *ex
 
 /* ---- The transport ---- */
 
-static CURLcode transport_global_result = CURLE_FAILED_INIT;
-
-static void transport_global_init_once(void)
-{
-    transport_global_result = curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
-int dlk_curl_init(dynalock_error *error)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, transport_global_init_once);
-    if (transport_global_result != CURLE_OK) {
-        return dlk_fail(error, DYNALOCK_ERR_SYSTEM, "curl_global_init: %s",
-                        curl_easy_strerror(transport_global_result));
-    }
-    return 0;
-}
-
 int dlk_transport_new(const struct dlk_transport_settings *settings,
                       struct dlk_transport **transport, dynalock_error *error)
 {
@@ -698,7 +558,7 @@ int dlk_loop_new(struct dlk_transport *transport, int max_connections, struct dl
         free(made);
         return dlk_fail(error, DYNALOCK_ERR_SYSTEM, "no descriptor could be made");
     }
-    made->multi = dlk_curl_multi_new();
+    made->multi = dlk_easy_multi();
     if (made->multi == NULL ||
         curl_multi_setopt(made->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)max_connections) !=
             CURLM_OK ||

@@ -38,7 +38,7 @@ used() {
     code "$@" | words "$pattern" >"$folder/named"
     comm -12 "$folder/declared" "$folder/named" | sed "s/^/$library	/" >>"$folder/used"
 }
-used libcurl curl/curl.h '\b(curl_[a-z_]+\(|CURL[A-Z]*_[A-Za-z0-9_]+)' transport.c http.c
+used libcurl curl/curl.h '\b(curl_[a-z_]+\(|CURL[A-Z]*_[A-Za-z0-9_]+)' transport.c http.c easy.c
 used libcrypto 'openssl/core_names.h openssl/err.h openssl/evp.h openssl/hmac.h' \
     '\b((EVP|ERR|OPENSSL|CRYPTO|OSSL|HMAC|SHA|RAND)[A-Za-z0-9_]*\(|OSSL_[A-Z_]+)' sigv4.c
 used jansson jansson.h '\b(json_[a-z0-9_]+\(|json_error_[a-z]+_[a-z_]+|JSON_[A-Z_]+)' json_*.c
