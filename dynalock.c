@@ -228,6 +228,8 @@ int dynalock_close(dynalock_store *store)
     dlk_keeper_stop(store);
     dlk_locks_closed(store);
     dlk_refresh_close(store);
+    dlk_sigv4_signer_free(store->signer); /* with its keys, though a lock may keep the store */
+    store->signer = NULL;
     dlk_store_unref(store);
     return 0;
 }

@@ -444,14 +444,25 @@ int dlk_sigv4_string_to_sign(dlk_sigv4_signer *signer, struct dlk_sigv4_text *ou
     return sig_append_sha256(signer, out, canonical->data, canonical->length);
 }
 
-/* With the secret: new credentials may have an old access key id. The NULs keep the parts apart. */
-static int sig_key_id(struct dlk_sigv4_text *id, const struct dlk_sigv4_credentials *credentials,
-                      const char *timestamp, const char *region, const char *service)
+/* With the secret: new credentials may have an old access key id. The NULs keep the parts apart. Hashed, for
+ * the cache outlives the credentials. */
+static int sig_key_id(dlk_sigv4_signer *signer, struct dlk_sigv4_text *id,
+                      const struct dlk_sigv4_credentials *credentials, const char *timestamp,
+                      const char *region, const char *service)
 {
-    (void)dlk_sigv4_append(id, credentials->access_key_id, strlen(credentials->access_key_id) + 1);
-    (void)dlk_sigv4_append(id, credentials->secret_access_key,
+    struct dlk_sigv4_text plain = {0};
+    int status;
+
+    (void)dlk_sigv4_append(&plain, credentials->access_key_id,
+                           strlen(credentials->access_key_id) + 1);
+    (void)dlk_sigv4_append(&plain, credentials->secret_access_key,
                            strlen(credentials->secret_access_key) + 1);
-    return dlk_sigv4_append_scope(id, timestamp, region, service);
+    status = dlk_sigv4_append_scope(&plain, timestamp, region, service);
+    if (status == DLK_SIGV4_OK) {
+        status = sig_append_sha256(signer, id, plain.data, plain.length);
+    }
+    dlk_sigv4_text_free(&plain);
+    return status;
 }
 
 static int sig_derive_key(dlk_sigv4_signer *signer, const char *secret, const char *timestamp,
@@ -548,7 +559,7 @@ int dlk_sigv4_signing_key(dlk_sigv4_signer *signer, const struct dlk_sigv4_crede
         credentials->secret_access_key == NULL || *credentials->secret_access_key == '\0') {
         return DLK_SIGV4_EINPUT;
     }
-    status = sig_key_id(&id, credentials, timestamp, region, service);
+    status = sig_key_id(signer, &id, credentials, timestamp, region, service);
     if (status == DLK_SIGV4_OK && !sig_look_up(signer, &id, key)) {
         status =
             sig_derive_key(signer, credentials->secret_access_key, timestamp, region, service, key);

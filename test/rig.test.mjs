@@ -519,6 +519,62 @@ for (const server of SERVERS) {
   });
 }
 
+describe('the services that hand out credentials', () => {
+  const send = (port, { method = 'GET', path, headers = {}, body = '' }) =>
+    new Promise((done, fail) => {
+      const socket = net.connect(port, '127.0.0.1').on('error', fail);
+      const all = { Host: `127.0.0.1:${port}`, 'User-Agent': 'dynalock/0', Connection: 'close', ...headers };
+      const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
+      let text = '';
+      socket.on('data', data => (text += data)).on('close', () => done(text));
+      socket.end(`${method} ${path} HTTP/1.1\r\n${lines.join('')}\r\n${body}`);
+    });
+  const ROLE_PATH = '/latest/meta-data/iam/security-credentials/';
+  const TTL = { 'X-aws-ec2-metadata-token-ttl-seconds': '60' };
+  const form = body => ({
+    method: 'POST',
+    path: '/',
+    headers: { 'Content-Type': 'application/x-www-form-urlencoded', 'Content-Length': body.length },
+    body,
+  });
+  const identity = more => form(`Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=r&WebIdentityToken=t${more}`);
+  const violationsOf = async (request, settings = {}) => {
+    const { proxy, port } = await control.ask({ cmd: 'metadata', ...settings });
+    const text = await send(port, request);
+    return { status: Number(text.split(' ')[1]), ...(await control.ask({ cmd: 'counts', proxy })) };
+  };
+
+  test('answer what is asked as it must be', async () => {
+    const { proxy, port } = await control.ask({ cmd: 'metadata' });
+    const token = await send(port, { method: 'PUT', path: '/latest/api/token', headers: TTL });
+    const headers = { 'X-aws-ec2-metadata-token': token.split('\r\n\r\n')[1] };
+    assert.match(await send(port, { path: ROLE_PATH, headers }), /^HTTP\/1.1 200 [^]*rig-role$/);
+    assert.match(await send(port, { path: `${ROLE_PATH}rig-role`, headers }), /"Code":"Success"/);
+    assert.match(await send(port, { path: '/creds' }), /"AccessKeyId":"ASIA/);
+    assert.match(await send(port, identity('&RoleSessionName=me')), /<AccessKeyId>ASIA/);
+    assert.deepEqual((await control.ask({ cmd: 'counts', proxy })).violations, []);
+  });
+
+  for (const [what, request, violation] of [
+    ['metadata without a token', { path: ROLE_PATH }, /no token/],
+    ['a token that was never given', { path: ROLE_PATH, headers: { 'X-aws-ec2-metadata-token': 'x' } }, /never given/],
+    ['a token by GET', { path: '/latest/api/token', headers: TTL }, /method GET/],
+    ['a proxy on the way', { path: '/creds', headers: { 'X-Forwarded-For': '::1' } }, /x-forwarded-for/],
+    ['a header too many', { path: '/creds', headers: { Accept: '*/*' } }, /header accept/],
+    ['another host', { path: '/creds', headers: { Host: 'example.org' } }, /Host/],
+    ['a path of nobody', { path: '/latest/user-data' }, /nothing that is served/],
+    ['a form without a name', identity(''), /RoleSessionName/],
+    ['a form with a name twice', identity('&RoleSessionName=me&RoleSessionName=me'), /twice/],
+    ['a form with a plus', identity('&RoleSessionName=a+b'), /strict encoding/],
+  ]) {
+    test(`refuse ${what}`, async () => {
+      const { status, violations } = await violationsOf(request);
+      assert.ok(status >= 400, `${status}`);
+      assert.match(violations.join(), violation);
+    });
+  }
+});
+
 test('everything ends: by standard input, by signal, even by SIGKILL', async () => {
   const running = port => execFileSync('ps', ['-eo', 'args']).toString().includes(`-port ${port}`);
   const portsOf = ({ ports }) => Object.values(ports);

@@ -205,11 +205,10 @@ FAIL_WRAP(int, EVP_MAC_update, (EVP_MAC_CTX * mac, const unsigned char *data, si
           (mac, data, length), 0)
 FAIL_WRAP(int, EVP_MAC_final, (EVP_MAC_CTX * mac, unsigned char *out, size_t *length, size_t size),
           (mac, out, length, size), 0)
-#else
+#endif
 FAIL_WRAP(int, EVP_Digest,
           (const void *data, size_t length, unsigned char *hash, unsigned *size, const EVP_MD *type,
            ENGINE *engine),
           (data, length, hash, size, type, engine), 0)
-#endif
 
 #pragma GCC diagnostic pop

@@ -67,7 +67,8 @@ static void put_file(const struct world *w, const char *name, const char *text)
 static int make_world(void **state)
 {
     static const char *const folders[] = {".aws", ".aws/sso", ".aws/sso/cache"};
-    struct world *w = calloc(1, sizeof *w);
+    static struct world world;
+    struct world *w = &world;
     const char *base = getenv("TMPDIR");
     (void)snprintf(w->home, sizeof w->home, "%s/fakes-XXXXXX", base != NULL ? base : "/tmp");
     if (mkdtemp(w->home) == NULL || dlk_sigv4_signer_new(&w->signer) != 0 ||
@@ -94,7 +95,6 @@ static int end_world(void **state)
     for (size_t i = 0; i < COUNT(left); i++) {
         (void)remove(path_of(w, left[i]));
     }
-    free(w);
     return 0;
 }
 
