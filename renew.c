@@ -77,16 +77,26 @@ static void renew_granted(dynalock_lock *lock, const struct dlk_lease *lease,
     }
 }
 
+/* How long to wait after a failure: longer each time, but for no more than a sixth of what is left of
+ * the lease, so that many attempts fit into it even when the service is throttling. */
+static int64_t renew_pause_ms(const dynalock_lock *lock, int code)
+{
+    int64_t left_ms = (lock->valid_until_us - dlk_lock_now(lock)) / 1000;
+    int64_t most = code == DYNALOCK_ERR_THROTTLED ? RENEW_RETRY_THROTTLED_MS : RENEW_RETRY_MS;
+    for (unsigned i = 0; i < lock->failures && most < left_ms / 6; i++) {
+        most *= 2;
+    }
+    most = most < left_ms / 6 ? most : left_ms / 6;
+    most = most > RENEW_RETRY_MS ? most : RENEW_RETRY_MS;
+    return most / 2 + (int64_t)dlk_random_below((uint64_t)most / 2 + 1);
+}
+
 /* With the mutex held: no answer, or a failure. Tried again until it is too late. */
 static void renew_failed(dynalock_lock *lock, int code, const char *message)
 {
-    int64_t most = code == DYNALOCK_ERR_THROTTLED ? RENEW_RETRY_THROTTLED_MS : RENEW_RETRY_MS;
     dlk_count(lock->store, DLK_RENEWALS_FAILED);
     dlk_lock_note(lock, code, message);
-    for (unsigned i = 0; i < lock->failures && most < lock->ttl_ms / 8; i++) {
-        most *= 2;
-    }
-    most = most < lock->ttl_ms / 8 ? most : lock->ttl_ms / 8;
+    int64_t pause_ms = renew_pause_ms(lock, code);
     lock->failures++;
     /* What the lease's end cut short says nothing of why the attempts before it failed. */
     bool cut =
@@ -96,8 +106,7 @@ static void renew_failed(dynalock_lock *lock, int code, const char *message)
     }
     dlk_lock_judge(lock);
     if (lock->state == DYNALOCK_LOCK_HELD) {
-        int64_t wait_ms = most / 2 + (int64_t)dlk_random_below((uint64_t)most / 2 + 1);
-        dlk_lock_arm_renewal(lock, dlk_lock_now(lock) + wait_ms * 1000);
+        dlk_lock_arm_renewal(lock, dlk_lock_now(lock) + pause_ms * 1000);
     }
 }
 
