@@ -282,6 +282,16 @@ soak: $(SOAK_CONTENDERS)
 		$(NODE) test/soak/main.mjs --minutes $(MINUTES) --server $$server --tenures $$(($(MINUTES) * 200)) \
 			--faults $$(($(MINUTES) * 5)) $(if $(SEED),--seed $(SEED)) || status=1; done; exit $$status
 
+# Each guard of the library taken out in turn: the tests have to notice.
+guards:
+	@tools/deps check
+	@$(run_environment) ONLY='$(ONLY)' SOAK='$(SOAK)' $(NODE) test/guards/run.mjs
+
+# The model of the lock's protocol, and what becomes of it without each guard: docs/model.md.
+model:
+	@tools/deps check
+	@CC='$(CC)' nice model/run $(RUN)
+
 deps:
 	tools/deps build
 
@@ -337,6 +347,8 @@ help:
 	@echo 'make check          everything there is to check: libraries, packages and servers are fetched first'
 	@echo 'make check ONLY=x   the same, of what has x in its name'
 	@echo 'make check-offline  what needs neither network, root, servers nor Node'
+	@echo 'make guards         what the tests say when a guard of the library is taken out, one by one: 20 minutes'
+	@echo 'make model          spin checks the model of the lock: 20 minutes; RUN=short: one'
 	@echo 'make soak MINUTES=n faults, stops and kills for so long, on each server; then what they believed is judged'
 	@echo 'make install        header, libraries, dynalock.pc and man pages'
 	@echo 'make uninstall      removes these'

@@ -20,7 +20,7 @@
 static atomic_llong clock_ahead_us; /* of the true one */
 static atomic_int clock_percent = 100;
 static atomic_llong clock_origin_us; /* since when it runs at that rate */
-static atomic_int clock_pause_after; /* as many readings: then the process stands still */
+static atomic_int clock_pause_after; /* as many readings of clocks: then it stands still */
 #define CLOCK_PAUSE_S 10
 
 int __real_clock_gettime(clockid_t clock, struct timespec *now);
@@ -78,7 +78,11 @@ static int64_t host_real_us(void *context)
 /* The host's clock goes on in a pause as the boot clock does. */
 static int64_t paused_real_us(void *context)
 {
-    return dlk_system_clock().real_us(context) + atomic_load(&clock_ahead_us);
+    int64_t us = dlk_system_clock().real_us(context) + atomic_load(&clock_ahead_us);
+    if (atomic_fetch_sub(&clock_pause_after, 1) == 1) {
+        atomic_fetch_add(&clock_ahead_us, CLOCK_PAUSE_S * SECOND_US);
+    }
+    return us;
 }
 
 /* Another client, whose host's clock is so many seconds (borrowed) ahead. */
@@ -169,6 +173,29 @@ static void test_the_keeper_renews_at_once_after_a_suspend_within_the_lease(void
     lock_end(lock);
 }
 
+/* Its answer would count for the new lease. */
+static void test_after_a_suspend_an_acquisition_awaits_the_renewal_that_is_under_way(void **state)
+{
+    struct bench *b = *state;
+    dynalock_lock *lock =
+        lock_take(b->store, bench_key(b), (dynalock_lock_options){.ttl_ms = 60000});
+    struct waiter waiter;
+
+    bench_reset(b);
+    rig_fault(b->rig, "'match':{'op':'UpdateItem'},'action':{'do':'hold','where':'request'}");
+    clock_forward(25);
+    dlk_loop_wake(b->store->loop);
+    assert_true(rig_wait(b->rig, "UpdateItem", "held", 1, LONG_MS));
+    clock_forward(60);
+    assert_lost(lock, DYNALOCK_CAUSE_UNREACHABLE);
+    waiter_start(&waiter, lock, -1, LONG_MS);
+    sleep_ms(300);
+    assert_int_equal(bench_count(b, "PutItem"), 0);
+    (void)rig_let_go(b->rig);
+    check(waiter_join(&waiter), DYNALOCK_OK);
+    lock_end(lock);
+}
+
 static void test_an_acquisition_that_a_suspend_cuts_in_two_does_not_succeed_late(void **state)
 {
     struct bench *b = *state;
@@ -200,7 +227,7 @@ static void test_a_process_that_stands_still_anywhere_on_its_way_believes_no_lon
     dynalock_store *store = bench_open(b, NULL);
     store->clock.real_us = paused_real_us;
     rig_do(b->rig, "'cmd':'set','date':'none','verify':false");
-    for (int readings = 1; readings <= 16; readings++) {
+    for (int readings = 1; readings <= 24; readings++) {
         const char *key = bench_key(b);
         atomic_store(&clock_pause_after, readings);
         dynalock_lock *lock = lock_take(
@@ -409,6 +436,27 @@ static void test_a_wrong_clock_takes_over_what_it_saw_unchanged_for_the_lease(vo
     }
 }
 
+/* For longer than answers count as fresh: the bounds they gave are old, the host's clock is no better. */
+static void test_a_renewal_after_an_hour_without_answers_does_not_go_by_a_wrong_clock(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    int64_t ahead_s = -2 * HOUR_S;
+    dynalock_store *store = host_open(b, &ahead_s);
+    dynalock_lock *lock = lock_take(
+        store, key,
+        (dynalock_lock_options){.ttl_ms = 3 * HOUR_S * 1000, .renewal = DYNALOCK_RENEWAL_NONE});
+
+    clock_forward(HOUR_S);
+    server_ahead(b, HOUR_S);
+    check(dynalock_lock_renew(lock, 0, &failure), DYNALOCK_OK);
+    json_t *item = bench_item(b, key);
+    assert_true(item_number(item, "expires") >= real_ms() / 1000 + 4 * HOUR_S - LONG_MS / 1000);
+    json_decref(item);
+    lock_end(lock);
+    assert_int_equal(dynalock_close(store), 0);
+}
+
 static void test_a_holder_with_a_wrong_clock_writes_a_version_of_the_servers_time(void **state)
 {
     struct bench *b = *state;
@@ -472,6 +520,68 @@ static void test_a_lock_outlives_a_clock_that_runs_fast_or_slow(void **state)
         clock_rate(100);
         lock_end(lock);
     }
+}
+
+/* ---- A record seen unchanged, and deadlines while the keeper is busy ---- */
+
+/* The request is older than the record that its answer shows. */
+static void test_a_record_is_observed_from_its_answer_on_and_not_from_the_request(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    int64_t ahead_s = HOUR_S;
+    dynalock_store *store = host_open(b, &ahead_s);
+    dynalock_lock *lock = lock_make(store, key, (dynalock_lock_options){.poll_ms = 100});
+    struct waiter waiter;
+
+    warm(store);
+    warm(bench_direct(b));
+    rig_fault(b->rig, "'match':{'op':'PutItem'},'action':{'do':'hold','where':'request'}");
+    waiter_start(&waiter, lock, -1, LONG_MS);
+    assert_true(rig_wait(b->rig, "PutItem", "held", 1, LONG_MS));
+    sleep_ms(2500);
+    int64_t began_ms = monotonic_ms();
+    dynalock_lock *held = lock_take(
+        b->direct, key, (dynalock_lock_options){.ttl_ms = 1500, .renewal = DYNALOCK_RENEWAL_NONE});
+    (void)rig_let_go(b->rig);
+    check(waiter_join(&waiter), DYNALOCK_OK);
+    assert_true(waiter.ended_ms - began_ms >= 1500 + 250);
+    lock_end(lock);
+    dynalock_lock_free(held);
+    assert_int_equal(dynalock_close(store), 0);
+}
+
+static atomic_bool keeper_is_stuck;
+
+static void stick(struct dlk_timer *timer)
+{
+    (void)timer;
+    atomic_store(&keeper_is_stuck, true);
+    for (int64_t end = monotonic_ms() + LONG_MS;
+         atomic_load(&keeper_is_stuck) && monotonic_ms() < end;) {
+        sleep_ms(5);
+    }
+}
+
+/* As libcurl may be for seconds, where name resolution hangs. */
+static void test_a_lock_is_lost_in_time_while_the_keeper_is_stuck_in_its_io(void **state)
+{
+    static struct dlk_timer timer = {.fire = stick};
+    struct bench *b = *state;
+    dynalock_lock *lock =
+        lock_take(b->store, bench_key(b), (dynalock_lock_options){.ttl_ms = 1500});
+    int fd = -1;
+
+    check(dynalock_lock_lost_fd(lock, &fd, &failure), DYNALOCK_OK);
+    (void)pthread_mutex_lock(&b->store->mutex);
+    dlk_keeper_schedule(b->store, &timer, 0);
+    (void)pthread_mutex_unlock(&b->store->mutex);
+    bool told = readable(fd, 1500 + 3000);
+    bool was_stuck = atomic_exchange(&keeper_is_stuck, false);
+    assert_true(told);
+    assert_true(was_stuck);
+    assert_lost(lock, DYNALOCK_CAUSE_EXPIRED);
+    dynalock_lock_free(lock);
 }
 
 /* ---- The margin, and a lease made shorter ---- */
@@ -551,6 +661,7 @@ int main(void)
         CLOCK_TEST(test_a_suspend_past_the_lease_is_told_when_the_watch_looks),
         CLOCK_TEST(test_a_suspend_within_the_lease_shortens_it_and_a_renewal_restores_it),
         CLOCK_TEST(test_the_keeper_renews_at_once_after_a_suspend_within_the_lease),
+        CLOCK_TEST(test_after_a_suspend_an_acquisition_awaits_the_renewal_that_is_under_way),
         CLOCK_TEST(test_an_acquisition_that_a_suspend_cuts_in_two_does_not_succeed_late),
         CLOCK_TEST(
             test_a_process_that_stands_still_anywhere_on_its_way_believes_no_longer_than_its_record),
@@ -563,10 +674,13 @@ int main(void)
         CLOCK_TEST(test_after_2038_locks_are_held_and_expire_as_before),
         CLOCK_TEST(test_a_wrong_date_or_none_never_steals_a_lock_that_is_held),
         CLOCK_TEST(test_a_wrong_clock_takes_over_what_it_saw_unchanged_for_the_lease),
+        CLOCK_TEST(test_a_renewal_after_an_hour_without_answers_does_not_go_by_a_wrong_clock),
         CLOCK_TEST(test_a_holder_with_a_wrong_clock_writes_a_version_of_the_servers_time),
         CLOCK_TEST(
             test_a_holder_with_a_wrong_clock_that_died_blocks_nobody_for_longer_than_its_lease),
         CLOCK_TEST(test_a_lock_outlives_a_clock_that_runs_fast_or_slow),
+        CLOCK_TEST(test_a_record_is_observed_from_its_answer_on_and_not_from_the_request),
+        CLOCK_TEST(test_a_lock_is_lost_in_time_while_the_keeper_is_stuck_in_its_io),
         CLOCK_TEST(test_what_is_left_is_the_lease_without_its_margin),
         CLOCK_TEST(test_a_lease_that_is_no_longer_than_twice_its_margin_is_refused),
         CLOCK_TEST(test_a_shorter_lease_counts_before_it_is_sent),

@@ -443,6 +443,19 @@ static void test_without_a_date_gos_lock_is_taken_once_it_was_seen_unchanged(voi
     rig_do(b->rig, "'cmd':'set','date':'clock'");
 }
 
+static void test_with_a_date_gos_lock_is_never_taken_for_being_unchanged(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_lock_options options = {.poll_ms = 100, .go_lease_ms = 300};
+    dynalock_lock *lock = lock_new(b, key, &options);
+    go_does(b, NULL, "'call':'lock','key':'%s','ttl':60", key);
+    int64_t version = go_get(b, key).version;
+    check(dynalock_lock_acquire(lock, -1, 1500, &failure), DYNALOCK_ERR_NOT_ACQUIRED);
+    assert_int_equal(go_get(b, key).version, version);
+    dynalock_lock_free(lock);
+}
+
 static void test_go_sees_our_lock_as_held_and_as_free_once_released(void **state)
 {
     struct bench *b = *state;
@@ -650,6 +663,7 @@ int main(void)
         GO_TEST(test_a_lock_that_go_renews_is_never_taken),
         GO_TEST(test_a_lock_of_gos_without_expiry_is_never_taken),
         GO_TEST(test_without_a_date_gos_lock_is_taken_once_it_was_seen_unchanged),
+        GO_TEST(test_with_a_date_gos_lock_is_never_taken_for_being_unchanged),
         GO_TEST(test_go_sees_our_lock_as_held_and_as_free_once_released),
         GO_TEST(test_go_sees_our_kept_record_as_free),
         GO_TEST(test_go_takes_our_lock_over_when_it_has_expired_but_not_before),

@@ -570,6 +570,18 @@ static void test_a_cold_store_reads_first(void **state)
     assert_int_equal(bench_count(b, NULL), 3);
 }
 
+static void test_what_an_acquisition_reads_is_read_consistently(void **state)
+{
+    struct bench *b = *state;
+    dynalock_lock *lock = lock_take(b->store, bench_key(b), by_default);
+    json_t *log = rig_log(b->rig, "GetItem");
+    const json_t *request = json_object_get(json_array_get(log, 0), "request");
+
+    assert_true(json_is_true(json_object_get(request, "ConsistentRead")));
+    json_decref(log);
+    lock_end(lock);
+}
+
 static void test_a_failed_try_costs_one_request(void **state)
 {
     struct bench *b = *state;
@@ -706,6 +718,7 @@ int main(void)
         LOCK_TEST(test_a_value_is_copied),
         LOCK_TEST(test_a_warm_store_locks_and_unlocks_in_two_requests),
         LOCK_TEST(test_a_cold_store_reads_first),
+        LOCK_TEST(test_what_an_acquisition_reads_is_read_consistently),
         LOCK_TEST(test_a_failed_try_costs_one_request),
         LOCK_TEST(test_the_snapshot_shows_every_lock),
         LOCK_TEST(test_the_counters_count),

@@ -371,6 +371,22 @@ static void test_a_renewal_that_was_delivered_twice_is_recognised_by_the_next(vo
     lock_end(lock);
 }
 
+static void test_each_attempt_of_a_renewal_is_a_write_of_its_own(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_lock *lock = lock_take(b->store, key, (dynalock_lock_options){.ttl_ms = 3000});
+
+    rig_reset_counts(b->rig);
+    rig_fault(b->rig, "'match':{'op':'UpdateItem'},'action':'status'");
+    assert_true(await_event(b, DYNALOCK_EVENT_RENEWED, key, 1));
+    json_t *log = rig_log(b->rig, "UpdateItem");
+    assert_true(json_array_size(log) >= 2);
+    assert_false(json_equal(request_of(log, 1), request_of(log, 2)));
+    json_decref(log);
+    lock_end(lock);
+}
+
 static void test_a_renewal_that_got_no_answer_extends_nothing(void **state)
 {
     struct bench *b = *state;
@@ -651,6 +667,7 @@ int main(void)
         LOCK_TEST(test_a_takeover_writes_over_nothing_but_the_record_that_was_judged),
         LOCK_TEST(test_renewals_whose_answers_are_lost_keep_the_lock),
         LOCK_TEST(test_a_renewal_that_was_delivered_twice_is_recognised_by_the_next),
+        LOCK_TEST(test_each_attempt_of_a_renewal_is_a_write_of_its_own),
         LOCK_TEST(test_a_renewal_that_got_no_answer_extends_nothing),
         LOCK_TEST(test_a_renewal_that_is_found_to_have_happened_extends_nothing),
         LOCK_TEST(test_a_shorter_lease_counts_though_its_answer_is_lost),

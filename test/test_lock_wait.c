@@ -158,7 +158,9 @@ static void test_a_stopped_try_does_not_disturb_the_next(void **state)
     int64_t token = dynalock_lock_token(lock);
     rig_let_go(b->rig);
     assert_true(rig_wait(b->rig, "DeleteItem", "finished", 1, LONG_MS)); /* the keeper's */
+    assert_true(await_event(b, DYNALOCK_EVENT_CLEANED, key, 1));
     json_t *item = bench_item(b, key);
+    assert_non_null(item);
     assert_int_equal(item_number(item, "version"), token);
     json_decref(item);
     lock_end(lock);

@@ -330,6 +330,22 @@ static void test_a_strangers_nonce_of_another_type_is_judged_alike_by_all(void *
     dynalock_kv_free(next);
 }
 
+/* As Go's have none: another of the same version that has one was written since. */
+static void test_a_record_that_has_got_a_nonce_is_not_the_one_without(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_kv *kv = NULL;
+    bench_put_item(b, key, "'version':{'N':'1'}");
+    check(dynalock_get(b->store, key, NULL, &kv, &failure), DYNALOCK_OK);
+    bench_put_item(b, key,
+                   "'version':{'N':'1'},'nonce':{'S':'00112233445566778899aabbccddeeff.1.1'}");
+    check(dynalock_atomic_put(b->store, key, kv_text("x"), kv, NULL, NULL, &failure),
+          DYNALOCK_ERR_MODIFIED);
+    check(dynalock_atomic_delete(b->store, key, kv, &failure), DYNALOCK_ERR_MODIFIED);
+    dynalock_kv_free(kv);
+}
+
 static void test_a_put_on_a_record_that_cannot_be_counted_is_refused(void **state)
 {
     struct bench *b = *state;
@@ -362,6 +378,7 @@ int main(void)
         TEST(test_odd_records_that_can_be_read_are_read),
         TEST(test_odd_expired_records_can_be_created_over),
         TEST(test_a_strangers_nonce_of_another_type_is_judged_alike_by_all),
+        TEST(test_a_record_that_has_got_a_nonce_is_not_the_one_without),
         TEST(test_a_put_on_a_record_that_cannot_be_counted_is_refused),
     };
 

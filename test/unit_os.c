@@ -52,6 +52,33 @@ static void test_random_bytes_are_not_the_same_twice(void **state)
     assert_int_equal(dlk_random(a, 0), 0);
 }
 
+/* A process is copied with all its memory: so is a guest. */
+static void test_random_bytes_of_a_copied_process_are_others(void **state)
+{
+    unsigned char ours[16];
+    unsigned char theirs[16];
+    int fds[2];
+    int status = 0;
+
+    (void)state;
+    assert_int_equal(dlk_random(ours, sizeof ours), 0);
+    assert_int_equal(pipe(fds), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        bool written = dlk_random(theirs, sizeof theirs) == 0 &&
+                       write(fds[1], theirs, sizeof theirs) == sizeof theirs;
+        _exit(written ? 0 : 1);
+    }
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(read(fds[0], theirs, sizeof theirs), sizeof theirs);
+    assert_int_equal(dlk_random(ours, sizeof ours), 0);
+    assert_memory_not_equal(ours, theirs, sizeof ours);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+}
+
 static void test_random_below_stays_below_and_reaches_both_ends(void **state)
 {
     bool seen[7] = {false};
@@ -287,6 +314,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_boot_clock_moves_and_the_real_clock_is_since_1970),
         cmocka_unit_test(test_random_bytes_are_not_the_same_twice),
+        cmocka_unit_test(test_random_bytes_of_a_copied_process_are_others),
         cmocka_unit_test(test_random_below_stays_below_and_reaches_both_ends),
         cmocka_unit_test(test_a_wake_is_readable_from_wake_to_drain),
         cmocka_unit_test(test_an_alarm_goes_off_at_its_time_and_can_be_put_off),
