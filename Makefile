@@ -194,8 +194,9 @@ gate_runs = $(foreach gate,$(call only,$(GATES)),$(foreach arg,$(or $(gate_args_
 OFFLINE_RUNS = $(call runs,unit,static,release,$(UNITS)) $(call runs,unit,asan,asan,$(UNITS)) \
 	$(call runs,unit,clang,clang,$(UNITS)) $(call runs,unit,tsan,tsan,$(THREADED_UNITS)) \
 	$(call runs,unit,fail,asan,$(FAIL_UNITS)) $(gate_runs)
-RIG_RUNS = $(call runs,rig,shared,shared,$(SHARED_TESTS)) $(call runs,rig,static,release,$(TESTS)) \
-	$(call runs,rig,two-files,two-files,$(SHARED_TESTS) two_copies) \
+# On both servers, but for what differs in how the library is linked alone.
+RIG_RUNS = $(call runs,local,shared,shared,$(SHARED_TESTS)) $(call runs,rig,static,release,$(TESTS)) \
+	$(call runs,dynalite,two-files,two-files,$(SHARED_TESTS) two_copies) \
 	$(call runs,rig,asan,asan,$(TESTS)) $(call runs,rig,tsan,tsan,$(THREADED_TESTS)) \
 	$(call runs,dynalite,fail,asan,$(filter-out $(FAIL_UNITS),$(FAILS))) \
 	$(foreach test,$(call only,$(NODE_TESTS)),node|-|$(test)|)

@@ -3,7 +3,7 @@
 // "N passed, N failed". Nothing but Node is needed. Kinds:
 //   unit      a cmocka program that needs nothing
 //   rig       a cmocka program that needs the rig; run on each server
-//   dynalite  the same, on dynalite only
+//   local, dynalite  the same, on that server only
 //   node      a file for node:test, with the rig; on the servers it names in a line `// servers: local dynalite`,
 //             else on dynalite
 //   gate      a script, one result
@@ -228,7 +228,7 @@ async function stopRig(rig) {
 
 function serversOf(kind, what) {
   if (kind === 'rig') return SERVERS;
-  if (kind === 'dynalite') return ['dynalite'];
+  if (SERVERS.includes(kind)) return [kind];
   if (kind !== 'node') return ['-'];
   const named = /^\/\/ servers: *(.*)$/m.exec(readFileSync(join(ROOT, what), 'utf8'));
   return named ? named[1].trim().split(/\s+/) : ['dynalite'];
