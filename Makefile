@@ -280,7 +280,7 @@ SERVERS ?= local dynalite
 soak: $(SOAK_CONTENDERS)
 	@tools/deps check
 	@status=0; for server in $(SERVERS); do \
-		$(NODE) test/soak/main.mjs --minutes $(MINUTES) --server $$server --tenures $$(($(MINUTES) * 200)) \
+		$(NODE) test/soak/main.mjs --minutes $(MINUTES) --server $$server --tenures $$(($(MINUTES) * 500)) \
 			--faults $$(($(MINUTES) * 5)) $(if $(SEED),--seed $(SEED)) || status=1; done; exit $$status
 
 # Each guard of the library taken out in turn: the tests have to notice.
