@@ -68,7 +68,7 @@ $(addsuffix /%,$(addprefix build/,$(SYSTEMS))): CMOCKA_LIBS = -lcmocka
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all amalgamation examples check check-offline build-check build-check-offline soak deps demo \
+.PHONY: all amalgamation examples check check-offline build-check build-check-offline soak guards model deps demo \
 	install uninstall installcheck format clean help FORCE
 
 all: build/version build/release/libdynalock.a build/release/$(SHARED)
@@ -303,6 +303,7 @@ demo:
 
 # ---- Installation -------------------------------------------------------------------------------
 
+# Any path will do for DESTDIR. Not all that dynalock.pc has to name can be written there.
 install: all
 	@case $(call quote,$(prefix)$(libdir)$(includedir)) in *[\"\\\#\$$\(\)]*) \
 		echo 'make install: dynalock.pc cannot name a folder with one of " \ # $$ ( ) in its path' >&2; exit 1 ;; esac
@@ -347,9 +348,9 @@ help:
 	@echo 'make                the shared and the static library, in build/release'
 	@echo 'make check          everything there is to check: libraries, packages and servers are fetched first'
 	@echo 'make check ONLY=x   the same, of what has x in its name'
-	@echo 'make check-offline  what needs neither network, root, servers nor Node'
-	@echo 'make guards         what the tests say when a guard of the library is taken out, one by one: 20 minutes'
+	@echo 'make guards         what the tests say when a guard of the library is taken out, one by one: half an hour'
 	@echo 'make model          spin checks the model of the lock: 20 minutes; RUN=short: one'
+	@echo 'make check-offline  what needs neither network, root, servers nor Node'
 	@echo 'make soak MINUTES=n faults, stops and kills for so long, on each server; then what they believed is judged'
 	@echo 'make install        header, libraries, dynalock.pc and man pages'
 	@echo 'make uninstall      removes these'
