@@ -139,11 +139,11 @@ struct dlk_source {
     enum dlk_source_kind kind;
     char name[96]; /* for people: "profile dev, credential_process" */
 
-    struct dlk_credentials *fixed; /* FIXED */
+    struct dlk_credentials *fixed;    /* FIXED */
     dynalock_credentials_fn callback; /* CALLBACK */
     void *callback_context;
-    char *command;                 /* PROCESS */
-    struct dlk_source *base;       /* ROLE: whose credentials ask for it; owned */
+    char *command;           /* PROCESS */
+    struct dlk_source *base; /* ROLE: whose credentials ask for it; owned */
     char *role_arn, *role_session_name, *external_id;
     char duration_s[8];          /* ROLE */
     char *token_file;            /* WEB_IDENTITY, CONTAINER, SSO */
