@@ -56,10 +56,10 @@ own_loader = --sysroot=$(call sysroot,$(1)) -B$(call sysroot,$(1))/usr/lib/$(2) 
 cc_bullseye = $(CC)
 cc_i386 = $(CC) -m32
 cc_arm64 = aarch64-linux-gnu-gcc
-flags_bullseye = -O2 -g -Werror $(call own_loader,bullseye,x86_64-linux-gnu,lib64/ld-linux-x86-64.so.2)
-flags_i386 = -O2 -g -Werror -Wno-psabi $(call own_loader,i386,i386-linux-gnu,lib/ld-linux.so.2) \
+flags_bullseye = -O1 -Werror $(call own_loader,bullseye,x86_64-linux-gnu,lib64/ld-linux-x86-64.so.2)
+flags_i386 = -O1 -Werror -Wno-psabi $(call own_loader,i386,i386-linux-gnu,lib/ld-linux.so.2) \
 	-B$(call sysroot,i386)/usr/lib/gcc/i686-linux-gnu/12
-flags_arm64 = -O2 -g -Werror --sysroot=$(call sysroot,arm64)
+flags_arm64 = -O1 -Werror --sysroot=$(call sysroot,arm64)
 $(addsuffix /%,$(addprefix build/,$(SYSTEMS))): DEPS_CFLAGS =
 $(addsuffix /%,$(addprefix build/,$(SYSTEMS))): DEPS_LIBS = -lcurl -lcrypto -ljansson -ldl
 $(addsuffix /%,$(addprefix build/,$(SYSTEMS))): CMOCKA_CFLAGS =

@@ -215,7 +215,7 @@ enum dynalock_option_flag {
 };
 
 typedef struct dynalock_options {
-    /* "us-east-1". Default: AWS_REGION, then AWS_DEFAULT_REGION, then the profile's region. Region
+    /* "us-east-1". Default: AWS_REGION, then AWS_DEFAULT_REGION, the profile's, the instance's. Region
      * "local" stands for http://localhost:8000. */
     const char *region;
     /*
@@ -270,7 +270,8 @@ typedef struct dynalock_options {
 
 /*
  * Opens a store: the records of one partition (the table's partition key, 1 to 2,048 bytes) of one
- * table. Sends nothing: a wrong table or wrong credentials show with the first operation.
+ * table. Sends nothing to DynamoDB: a wrong table or wrong credentials show with the first operation.
+ * Where nothing names a region, the instance's metadata is asked for it, for 5 s at the most.
  * The first dynalock_open of a process calls curl_global_init, and nothing ever takes that back.
  * Before libcurl 7.84 it must not happen while another thread uses libcurl: then call it yourself
  * at the program's start, with DYNALOCK_NO_CURL_INIT or without.
@@ -408,8 +409,8 @@ DYNALOCK_API void dynalock_kv_free(dynalock_kv *kv);
 
 /*
  * Every operation below may fail with DYNALOCK_ERR_ARGUMENT (key: 1 to 1,024 bytes of UTF-8), _MEMORY,
- * _CLOSED, _FORKED, _CREDENTIALS, _NOT_AUTHORIZED, _NO_TABLE, _NETWORK, _TLS, _TIMEOUT, _THROTTLED,
- * _SERVICE, _BAD_RESPONSE, _REFUSED. A failed write says by DYNALOCK_ERROR_OUTCOME_UNKNOWN that it may
+ * _SYSTEM, _CLOSED, _FORKED, _CREDENTIALS, _CREDENTIALS_UNAVAILABLE, _NOT_AUTHORIZED, _NO_TABLE,
+ * _NETWORK, _TLS, _TIMEOUT, _THROTTLED, _SERVICE, _BAD_RESPONSE, _REFUSED. A failed write says by DYNALOCK_ERROR_OUTCOME_UNKNOWN that it may
  * have happened.
  *
  * A record counts as expired, and is not seen by any of them, once server time is surely past its

@@ -188,7 +188,7 @@ static int http_fail(const struct http_call *call, CURLcode code, dynalock_error
         return dlk_fail(error, DYNALOCK_ERR_CLOSED, "the store is closing");
     }
     if (call->refused) {
-        return dlk_fail(error, DYNALOCK_ERR_BAD_RESPONSE,
+        return dlk_fail(error, DYNALOCK_ERR_CREDENTIALS,
                         "without TLS, it is asked only at 127.0.0.0/8, ::1, 169.254.170.2, "
                         "169.254.170.23 and fd00:ec2::23");
     }

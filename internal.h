@@ -743,11 +743,14 @@ struct dlk_refresh {
     bool refused;                    /* the service does not know current any more */
     int64_t force_at_us;             /* boot clock: not before it for the service's word alone */
     int64_t fetch_at_us;             /* boot clock: when to fetch the next */
+    int64_t retry_at_us;             /* the same, where there is nothing to sign with */
     uint64_t fetches;                /* that have ended */
     dynalock_error error;            /* of the last that failed */
     bool fetching;                   /* its end is not published */
-    bool running, joinable;
-    pthread_t thread;
+    bool joinable;
+    pthread_t thread; /* the last that was started; it joins the one before it */
+    bool has_before;
+    pthread_t before;
     struct refresh_waiter *waiters;
 };
 

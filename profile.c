@@ -217,7 +217,7 @@ static int profile_fill(struct profile_file *file, int fd)
 static int profile_load(struct dlk_profiles *profiles, struct profile_file *file, const char *path,
                         dynalock_error *error)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* it may be a FIFO */
     int failure = fd < 0 ? errno : 0;
     if (failure == 0) {
         file->text = malloc(PROFILE_FILE_MAX + 2);

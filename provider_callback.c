@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define CALLBACK_NEVER_S INT64_C(253402300799) /* the end of the year 9999 */
+
 int dlk_source_callback(const dynalock_options *options, struct dlk_source **source,
                         dynalock_error *error)
 {
@@ -53,6 +55,9 @@ int dlk_fetch_callback(const struct dlk_source *source, struct dlk_found *found,
     }
     /* Of what ends in the first second of 1970 or before, the end must not become a 0, "never". */
     found->expires_s = given.expires_ms >= 1000 ? given.expires_ms / 1000 : given.expires_ms != 0;
+    if (found->expires_s > CALLBACK_NEVER_S) {
+        found->expires_s = 0;
+    }
     code = dlk_source_set(&found->access_key_id, given.access_key_id, error);
     if (code == 0) {
         code = dlk_source_set(&found->secret_access_key, given.secret_access_key, error);

@@ -296,7 +296,7 @@ static int process_run(char *const words[], const struct dlk_errand *errand,
     }
     enum process_end end = process_listen(pid, fds[0], errand, output);
     (void)close(fds[0]);
-    if (end != PROCESS_ENDED) {
+    if (end != PROCESS_ENDED && !process_has_ended(pid)) {
         (void)kill(-pid, SIGKILL);
         (void)kill(pid, SIGKILL); /* it may have left its group */
     }
@@ -322,6 +322,10 @@ int dlk_fetch_process(const struct dlk_source *source, const struct dlk_errand *
                              : process_run(words.words, errand, &output, error);
     if (code == 0) {
         code = dlk_json_credentials(output.data, output.length, DLK_FORM_PROCESS, found, error);
+        /* What a program prints wrongly, it will print again. */
+        if (code == DYNALOCK_ERR_BAD_RESPONSE && error != NULL) {
+            error->flags = 0;
+        }
     }
     dlk_sigv4_text_free(&output);
     dlk_wipe_bytes(text, size);

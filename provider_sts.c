@@ -308,7 +308,9 @@ int dlk_source_set_sts(struct dlk_source *made, const struct dlk_setting *settin
     int code =
         dlk_config_endpoint(setting->config, setting->profiles, "STS", "sts", region, url, error);
     code = code != 0 ? code : dlk_endpoint_region(region, signed_region, &fips, error);
-    code = code != 0 ? code : dlk_source_set(&made->region, signed_region, error);
+    bool global = strcmp(signed_region, "aws-global") == 0;
+    code = code != 0 ? code
+                     : dlk_source_set(&made->region, global ? "us-east-1" : signed_region, error);
     return code != 0 ? code : dlk_source_set(&made->url, url, error);
 }
 

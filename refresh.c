@@ -80,11 +80,13 @@ static void refresh_publish(dynalock_store *store, struct dlk_credentials *made,
     (void)pthread_mutex_lock(&refresh->mutex);
     refresh->fetching = false;
     refresh->fetches++;
+    refresh->retry_at_us = boot_us + REFRESH_SECOND;
     if (made != NULL) {
         old = refresh->current;
         refresh->current = made;
         refresh->serial++;
         refresh->refused = false;
+        refresh->error = (dynalock_error){0};
         refresh->fetch_at_us = refresh_next_us(made, boot_us, real_s);
     } else {
         refresh->error = *error;
@@ -114,33 +116,43 @@ static void *refresh_main(void *context)
     if (code == 0) {
         dlk_copy_text(error.message, sizeof error.message, made->source);
     }
+    (void)pthread_mutex_lock(&store->refresh.mutex);
+    bool has_before = store->refresh.has_before;
+    pthread_t before = store->refresh.before;
+    (void)pthread_mutex_unlock(&store->refresh.mutex);
     refresh_publish(store, code == 0 ? made : NULL, &error);
-    /* The callback may block: nobody waits for it but the next fetch. */
+    /* The callback may block, and so may what others do at a thread's end: nobody waits for either but
+     * dynalock_close, which waits for the last thread, and that for the one before it. */
     dlk_log(store, &(dynalock_event){
                        .id = DYNALOCK_EVENT_CREDENTIALS, .code = code, .message = error.message});
-    (void)pthread_mutex_lock(&store->refresh.mutex);
-    store->refresh.running = false;
-    (void)pthread_mutex_unlock(&store->refresh.mutex);
+    if (has_before) {
+        (void)pthread_join(before, NULL);
+    }
     return NULL;
 }
 
-/* With the mutex held: begins a fetch, if it is time for one. */
-static void refresh_begin(dynalock_store *store)
+/* With the mutex held: begins a fetch, if it is time for one. Where the host's clock was set, what there
+ * is may end before it was thought to. */
+static void refresh_begin(dynalock_store *store, int64_t real_s)
 {
     struct dlk_refresh *refresh = &store->refresh;
-    if (refresh->running || atomic_load(&refresh->cancelled) ||
-        dlk_store_boot_us(store) < refresh->fetch_at_us) {
+    int64_t due_us = refresh->fetch_at_us;
+    if (!refresh_usable(refresh, real_s) && refresh->retry_at_us < due_us) {
+        due_us = refresh->retry_at_us;
+    }
+    if (refresh->fetching || atomic_load(&refresh->cancelled) ||
+        dlk_store_boot_us(store) < due_us) {
         return;
     }
-    if (refresh->joinable) {
-        (void)pthread_join(refresh->thread, NULL); /* it is at its end */
-        refresh->joinable = false;
-    }
+    pthread_t last = refresh->thread;
+    refresh->before = last;
+    refresh->has_before = refresh->joinable;
     if (dlk_thread_start(&refresh->thread, refresh_main, store) == 0) {
-        refresh->running = refresh->joinable = refresh->fetching = true;
+        refresh->joinable = refresh->fetching = true;
         return;
     }
-    refresh->fetch_at_us = dlk_store_boot_us(store) + REFRESH_SECOND;
+    refresh->thread = last;
+    refresh->fetch_at_us = refresh->retry_at_us = dlk_store_boot_us(store) + REFRESH_SECOND;
     (void)dlk_fail(&refresh->error, DYNALOCK_ERR_SYSTEM,
                    "no thread could be started to fetch credentials");
 }
@@ -167,11 +179,11 @@ int dlk_refresh_take(dynalock_store *store, struct dlk_credentials **set, uint64
     int64_t real_s = refresh_real_s(store);
     int code = 0;
     (void)pthread_mutex_lock(&refresh->mutex);
-    refresh_begin(store);
+    refresh_begin(store, real_s);
     if (refresh_usable(refresh, real_s)) {
         *set = dlk_credentials_ref(refresh->current);
         *serial = refresh->serial;
-    } else if (refresh->fetching || refresh->fetches == 0) {
+    } else if (refresh->fetching || refresh->error.code == 0) {
         code = dlk_fail(error, DYNALOCK_ERR_CREDENTIALS_UNAVAILABLE,
                         "credentials are being fetched, and are not there yet");
     } else {
@@ -199,9 +211,12 @@ int dlk_refresh_await(dynalock_store *store, const int *stops, size_t count, int
     struct dlk_refresh *refresh = &store->refresh;
     struct refresh_waiter waiter = {.wake.read_fd = -1, .wake.write_fd = -1};
     int stopped = -1;
+    if (store->generation != dlk_fork_generation()) { /* a callback of this call has forked */
+        return -1;
+    }
     int64_t real_s = refresh_real_s(store);
     (void)pthread_mutex_lock(&refresh->mutex);
-    refresh_begin(store);
+    refresh_begin(store, real_s);
     bool wait = !refresh_usable(refresh, real_s) && refresh->fetching &&
                 /* what is fetched by a callback that calls us does not come */
                 pthread_equal(pthread_self(), refresh->thread) == 0;
@@ -221,7 +236,8 @@ int dlk_refresh_await(dynalock_store *store, const int *stops, size_t count, int
             break;
         }
         (void)pthread_mutex_unlock(&refresh->mutex);
-        if (waiter.wake.read_fd < 0) {
+        if (waiter.wake.read_fd < 0 || !dlk_wake_works(&waiter.wake)) {
+            fds[2] = -1;
             left_ms = REFRESH_LOOK_MS;
         }
         stopped = dlk_wait_readable(fds, 3, left_ms);
@@ -239,6 +255,9 @@ int dlk_refresh_await(dynalock_store *store, const int *stops, size_t count, int
 bool dlk_refresh_refuse(dynalock_store *store, uint64_t serial)
 {
     struct dlk_refresh *refresh = &store->refresh;
+    if (store->generation != dlk_fork_generation()) {
+        return false;
+    }
     (void)pthread_mutex_lock(&refresh->mutex);
     int64_t boot_us = dlk_store_boot_us(store);
     bool newer = refresh->serial != serial;
@@ -279,7 +298,8 @@ void dlk_refresh_free(struct dlk_refresh *refresh)
 
 void dlk_refresh_abandon(struct dlk_refresh *refresh)
 {
-    if (!refresh->running) { /* or the thread that is not here was in the middle of using it */
+    if (!refresh
+             ->joinable) { /* or a thread that is not here may have been in the middle of using it */
         dlk_refresh_free(refresh);
     }
 }

@@ -346,10 +346,10 @@ static void test_a_wrong_clock_never_steals_a_lock_that_is_held(void **state)
     for (size_t i = 0; i < COUNT(wrong_s); i++) {
         int64_t ahead_s = wrong_s[i];
         const char *key = bench_key(b);
-        dynalock_lock *held = lock_take(b->store, key, (dynalock_lock_options){.ttl_ms = 1500});
+        dynalock_lock *held = lock_take(b->store, key, (dynalock_lock_options){.ttl_ms = 3000});
         dynalock_store *store = host_open(b, &ahead_s);
         dynalock_lock *lock = lock_make(store, key, (dynalock_lock_options){.poll_ms = 200});
-        check(dynalock_lock_acquire(lock, -1, i == 0 ? 2100 : 600, &failure),
+        check(dynalock_lock_acquire(lock, -1, i == 0 ? 3600 : 600, &failure),
               DYNALOCK_ERR_NOT_ACQUIRED);
         check(dynalock_lock_ensure(held, 1, &failure), DYNALOCK_OK);
         lock_end(held);

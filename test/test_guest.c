@@ -413,6 +413,7 @@ static int role_setuid(const struct place *place)
     bad +=
         wrong("without keys",
               code == DYNALOCK_ERR_CREDENTIALS || code == DYNALOCK_ERR_CREDENTIALS_UNAVAILABLE, 1);
+    bad += wrong("close", dynalock_close(store), 0);
     _exit(bad); /* the leak sanitizer may not look at such a process */
 }
 
