@@ -24,6 +24,10 @@ const TEST_LIMIT_MS = Number(process.env.TEST_LIMIT_MS) || 120_000;
 const GATE_LIMIT_MS = 400_000;
 const RIG_LIMIT_MS = 60_000;
 const OUTPUT_LIMIT = 1 << 20;
+// What no test may print, in what it says itself, in the library's events and errors, or in a crash: the rig's keys
+// (rig.h, support_client.h), and what sources of credentials hand out, which all begin with HUSH.
+const SECRETS = ['wJalrXUtnFEMI/K7MDENG', 'EXAMPLETOKENthatNobodyMaySee', 'HUSH'];
+const ASIDE = '~ '; // begins lines that are searched and not kept: support.c tells all events and errors
 const started = new Set(); // children, each the leader of its process group
 
 // ---- A network of our own -----------------------------------------------------------------------
@@ -72,6 +76,7 @@ function environment(home) {
     ...env,
     MAKE: process.env.MAKE || 'make',
     CMOCKA_MESSAGE_OUTPUT: 'TAP',
+    DYNALOCK_TEST_TELL: '1',
     ASAN_OPTIONS: 'detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1',
     UBSAN_OPTIONS: 'print_stacktrace=1',
     LSAN_OPTIONS: `print_suppressions=0${suppressions('lsan')}`,
@@ -91,14 +96,28 @@ function command(run) {
   return [...SETARCH, ...(EMULATORS[run.variant] ?? []), resolve(ROOT, run.what)];
 }
 
-// → { output, status, signal, overran }
+// Keeps what a stream says, in result.output, a line at a time; and the secrets in it, in result.secrets.
+function listen(stream, result) {
+  let rest = '';
+  const take = line => {
+    if (SECRETS.some(secret => line.includes(secret))) result.secrets.push(line.trimEnd());
+    else if (!line.startsWith(ASIDE) && result.output.length < OUTPUT_LIMIT) result.output += line;
+  };
+  stream.setEncoding('utf8').on('data', data => {
+    const lines = (rest + data).split(/(?<=\n)/);
+    rest = lines.at(-1).endsWith('\n') ? '' : lines.pop();
+    lines.forEach(take);
+  });
+  stream.on('close', () => take(rest));
+}
+
+// → { output, secrets, status, signal, overran }
 async function execute(argv, env, limit) {
   const child = spawn(argv[0], argv.slice(1), { cwd: ROOT, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
   started.add(child);
-  const result = { output: '', status: null, signal: null, overran: false };
-  const collect = data => { if (result.output.length < OUTPUT_LIMIT) result.output += data; };
-  child.stdout.setEncoding('utf8').on('data', collect);
-  child.stderr.setEncoding('utf8').on('data', collect);
+  const result = { output: '', secrets: [], status: null, signal: null, overran: false };
+  listen(child.stdout, result);
+  listen(child.stderr, result);
   const timer = setTimeout(() => { result.overran = true; killGroup(child); }, limit);
   const closed = once(child, 'close').catch(() => {}); // an error of spawn is told by the exit below
   try {
@@ -146,6 +165,10 @@ function isSuite(lines, index) {
 // Fills run.passed, run.failed and run.problems from how it ended.
 function judge(run, result) {
   run.output = result.output;
+  if (result.secrets.length && run.kind !== 'gate') {
+    run.problems.push('a secret was printed, in the lines at the end');
+    run.output += `\n${result.secrets.slice(0, 20).join('\n')}`;
+  }
   if (result.overran) run.problems.push(`did not end within ${run.limit / 1000} s`);
   else if (result.signal) run.problems.push(`killed by ${result.signal}`);
   if (run.kind === 'gate') {
@@ -197,9 +220,11 @@ const title = run => [run.name, run.variant, run.server].filter(part => part !==
 
 async function startRig(env) {
   const child = spawn(process.execPath, ['test/rig/main.mjs'], {
-    cwd: ROOT, env, detached: true, stdio: ['pipe', 'pipe', 'inherit'],
+    cwd: ROOT, env, detached: true, stdio: ['pipe', 'pipe', 'pipe'],
   });
+  const complaints = { output: '', secrets: [] };
   started.add(child);
+  listen(child.stderr, complaints);
   child.on('error', () => {});
   child.stdin.on('error', () => {});
   const lines = createInterface({ input: child.stdout });
@@ -207,21 +232,29 @@ async function startRig(env) {
   const [line] = await Promise.race([once(lines, 'line'), once(child, 'exit').then(() => [])]).catch(() => []);
   clearTimeout(timer);
   lines.on('line', text => console.log(`rig: ${text}`));
-  if (line === undefined) return null;
+  if (line === undefined) {
+    process.stdout.write(complaints.output);
+    return null;
+  }
   try {
-    return { ...JSON.parse(line), child };
+    return { ...JSON.parse(line), child, complaints };
   } catch {
     console.log(`rig: ${line}`);
     return null;
   }
 }
 
+// → how often it has told a secret.
 async function stopRig(rig) {
-  if (!rig) return;
+  if (!rig) return 0;
   const ended = rig.child.exitCode !== null || rig.child.signalCode !== null;
   if (ended) console.log('The rig ended before the tests did');
   rig.child.stdin.end();
-  if (!ended) await Promise.race([once(rig.child, 'exit'), new Promise(done => setTimeout(done, 5000).unref())]);
+  if (!ended) await Promise.race([once(rig.child, 'close'), new Promise(done => setTimeout(done, 5000).unref())]);
+  const { output, secrets } = rig.complaints;
+  process.stdout.write(output);
+  if (secrets.length) console.log(`FAILED: the rig told a secret: ${secrets[0]}`);
+  return secrets.length;
 }
 
 // ---- All of it ----------------------------------------------------------------------------------
@@ -255,7 +288,7 @@ async function inParallel(runs, jobs, context) {
   await Promise.all(Array.from({ length: jobs }, worker));
 }
 
-function report(runs) {
+function report(runs, told) {
   for (const run of runs.filter(one => one.failed)) {
     console.log(`\n==== ${title(run)}: ${run.problems.join('; ') || `${run.failed} failed`} ====`);
     console.log(run.output.trimEnd());
@@ -271,7 +304,7 @@ function report(runs) {
   }
   const sum = column => runs.reduce((total, run) => total + run[column], 0);
   if (!runs.length) console.log('\nThere was nothing to run');
-  const failed = runs.length ? sum('failed') : 1;
+  const failed = runs.length ? sum('failed') + told : 1;
   console.log(`\n${sum('passed')} passed, ${failed} failed`);
   return failed ? 1 : 0;
 }
@@ -290,8 +323,7 @@ async function main() {
   const units = runs.filter(run => run.kind === 'unit');
   const tests = [...runs.filter(run => run.server !== '-'), ...units];
   await Promise.all([inParallel(tests, JOBS, context), inParallel(gates, GATE_JOBS, context)]);
-  await stopRig(context.rig);
-  return report(runs);
+  return report(runs, await stopRig(context.rig));
 }
 
 if (process.env.DYNALOCK_TEST_ISOLATED) {
