@@ -96,7 +96,10 @@ static void source_issue(struct source *source)
              monotonic_ms());
     snprintf(source->tokens[0], sizeof source->tokens[0], SOURCE_MARK "/token/%d/%" PRId64, n,
              monotonic_ms());
-    source->expires_ms[0] = source->lifetime_ms ? real_ms() + source->lifetime_ms : 0;
+    /* Near the end of a second, and the library takes the second's beginning for it: what is sent just before that
+     * arrives in time. */
+    int64_t end_ms = real_ms() + source->lifetime_ms;
+    source->expires_ms[0] = source->lifetime_ms ? end_ms - end_ms % 1000 + 900 : 0;
 }
 
 int source_call(dynalock_credentials *credentials, void *context)
