@@ -194,16 +194,21 @@ gate_runs = $(foreach gate,$(call only,$(GATES)),$(foreach arg,$(or $(gate_args_
 OFFLINE_RUNS = $(call runs,unit,static,release,$(UNITS)) $(call runs,unit,asan,asan,$(UNITS)) \
 	$(call runs,unit,clang,clang,$(UNITS)) $(call runs,unit,tsan,tsan,$(THREADED_UNITS)) \
 	$(call runs,unit,fail,asan,$(FAIL_UNITS)) $(gate_runs)
-# On both servers, but for what differs in how the library is linked alone.
-RIG_RUNS = $(call runs,local,shared,shared,$(SHARED_TESTS)) $(call runs,rig,static,release,$(TESTS)) \
+# On both servers, but for what is about other things than DynamoDB, and what differs in how the library is linked
+# alone.
+CREDENTIALS_TESTS := test_credentials test_providers test_refresh test_rotation test_throttle test_tls
+on_servers = $(call runs,rig,$(1),$(2),$(filter-out $(CREDENTIALS_TESTS),$(3))) \
+	$(call runs,dynalite,$(1),$(2),$(filter $(CREDENTIALS_TESTS),$(3)))
+RIG_RUNS = $(call runs,local,shared,shared,$(SHARED_TESTS)) $(call on_servers,static,release,$(TESTS)) \
 	$(call runs,dynalite,two-files,two-files,$(SHARED_TESTS) two_copies) \
-	$(call runs,rig,asan,asan,$(TESTS)) $(call runs,rig,tsan,tsan,$(THREADED_TESTS)) \
+	$(call on_servers,asan,asan,$(TESTS)) $(call on_servers,tsan,tsan,$(THREADED_TESTS)) \
 	$(call runs,dynalite,fail,asan,$(filter-out $(FAIL_UNITS),$(FAILS))) \
 	$(foreach test,$(call only,$(NODE_TESTS)),node|-|$(test)|)
-# On one server: it makes no difference to them. A narrow long and time_t without the tests that take longest.
+# On one server: it makes no difference to them; without what takes long and waits for most of it.
+SYSTEM_TESTS = $(filter-out test_refresh test_rotation test_throttle,$(TESTS))
+I386_TESTS = $(filter-out test_client test_client_process test_go test_lock_faults test_lock_lost,$(SYSTEM_TESTS))
 SYSTEM_RUNS = $(foreach system,$(SYSTEMS),$(call runs,unit,$(system),$(system),$(UNITS))) \
-	$(if $(SYSTEMS),$(call runs,dynalite,bullseye,bullseye,$(TESTS)) $(call runs,dynalite,i386,i386,$(I386_TESTS)))
-I386_TESTS = $(filter-out test_client test_client_process test_go test_lock_faults test_lock_lost,$(TESTS))
+	$(if $(SYSTEMS),$(call runs,dynalite,bullseye,bullseye,$(SYSTEM_TESTS)) $(call runs,dynalite,i386,i386,$(I386_TESTS)))
 
 programs = $(filter build/%,$(foreach run,$(1),$(word 3,$(subst |, ,$(run)))))
 OFFLINE_PROGRAMS = $(call programs,$(OFFLINE_RUNS))
