@@ -2,6 +2,8 @@
 #define _GNU_SOURCE /* pipe2, environ */
 #include "support_tls.h"
 
+#include "support_lock.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -262,9 +264,28 @@ void tls_start(struct tls_farm *farm, const struct tls_site *sites, size_t count
     tls_await(farm);
 }
 
+/* How many workers nginx says it has started. */
+static int tls_workers(const struct tls_farm *farm)
+{
+    char line[512];
+    int count = 0;
+    FILE *file = fopen(tls_text("%s/error.log", farm->folder), "r");
+    tls_check(file != NULL, "error.log");
+    while (fgets(line, sizeof line, file)) {
+        count += strstr(line, "start worker process ") ? 1 : 0;
+    }
+    fclose(file);
+    return count;
+}
+
 void tls_reload(const struct tls_farm *farm)
 {
+    int before = tls_workers(farm);
     tls_check(kill(farm->pid, SIGHUP) == 0, "reload");
+    for (int64_t end = monotonic_ms() + LONG_MS; tls_workers(farm) == before;) {
+        tls_check(monotonic_ms() < end, "reload: no new worker");
+        sleep_ms(10);
+    }
 }
 
 void tls_end(struct tls_farm *farm)
