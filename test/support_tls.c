@@ -264,15 +264,15 @@ void tls_start(struct tls_farm *farm, const struct tls_site *sites, size_t count
     tls_await(farm);
 }
 
-/* How many workers nginx says it has started. */
-static int tls_workers(const struct tls_farm *farm)
+/* How often nginx says so in its log. */
+static int tls_count(const struct tls_farm *farm, const char *what)
 {
     char line[512];
     int count = 0;
     FILE *file = fopen(tls_text("%s/error.log", farm->folder), "r");
     tls_check(file != NULL, "error.log");
     while (fgets(line, sizeof line, file)) {
-        count += strstr(line, "start worker process ") ? 1 : 0;
+        count += strstr(line, what) ? 1 : 0;
     }
     fclose(file);
     return count;
@@ -280,17 +280,40 @@ static int tls_workers(const struct tls_farm *farm)
 
 void tls_reload(const struct tls_farm *farm)
 {
-    int before = tls_workers(farm);
+    static const char *const signs[] = {"start worker process ", "gracefully shutting down"};
+    int before[COUNT(signs)];
+    for (size_t i = 0; i < COUNT(signs); i++) {
+        before[i] = tls_count(farm, signs[i]);
+    }
     tls_check(kill(farm->pid, SIGHUP) == 0, "reload");
-    for (int64_t end = monotonic_ms() + LONG_MS; tls_workers(farm) == before;) {
-        tls_check(monotonic_ms() < end, "reload: no new worker");
-        sleep_ms(10);
+    int64_t end = monotonic_ms() + LONG_MS;
+    for (size_t i = 0; i < COUNT(signs); i++) {
+        while (tls_count(farm, signs[i]) == before[i]) {
+            tls_check(monotonic_ms() < end, "reload: no new worker, or the old one stays");
+            sleep_ms(10);
+        }
+    }
+}
+
+/* For whoever has to find out why a test failed. */
+static void tls_show_log(const struct tls_farm *farm)
+{
+    char line[512];
+    FILE *file = fopen(tls_text("%s/error.log", farm->folder), "r");
+    while (file != NULL && fgets(line, sizeof line, file)) {
+        if (strstr(line, "[notice]") || strstr(line, "[alert]") || strstr(line, "[emerg]")) {
+            fprintf(stderr, "nginx: %s", line);
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
     }
 }
 
 void tls_end(struct tls_farm *farm)
 {
     char *argv[] = {(char *)"rm", (char *)"-rf", farm->folder, NULL};
+    tls_show_log(farm);
     kill(farm->pid, SIGTERM);
     while (waitpid(farm->pid, NULL, 0) < 0 && errno == EINTR) {
     }
