@@ -25,14 +25,14 @@
 //  9. The file of SSO sessions is not looked for behind "~/" by the judge: it is given the whole path.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { randomSource, times } from './random.mjs';
+import { askTool } from './tool.mjs';
 
 const require = createRequire(import.meta.url);
 const { DynamoDBClient, ListTablesCommand } = require('@aws-sdk/client-dynamodb');
@@ -56,22 +56,7 @@ after(() => {
   rmSync(FOLDER, { recursive: true, force: true });
 });
 
-// mulberry32: a few lines, and the same on every machine.
-function randomSource(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
-
-const random = randomSource(SEED);
-const below = n => Math.floor(random() * n);
-const chance = p => random() < p;
-const pick = list => list[below(list.length)];
-const times = (n, make) => Array.from({ length: n }, (_, i) => make(i));
+const { random, below, chance, pick } = randomSource(SEED);
 
 // ---- What is generated --------------------------------------------------------------------------
 
@@ -280,23 +265,8 @@ async function judge(c) {
 
 // ---- The library --------------------------------------------------------------------------------
 
-async function resolveWithTool(cases) {
-  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !OWN.test(name)));
-  const tool = spawn(TOOL, { stdio: ['pipe', 'pipe', 'inherit'], env });
-  const ended = new Promise((resolve, reject) => {
-    tool.once('error', reject);
-    tool.once('close', (code, signal) => resolve(signal ?? code));
-  });
-  tool.stdin.on('error', () => {}); // a tool that dies is told of by its exit code
-  const answers = [];
-  try {
-    tool.stdin.end(cases.map(c => `${JSON.stringify(c)}\n`).join(''));
-    for await (const line of createInterface({ input: tool.stdout })) answers.push(JSON.parse(line));
-    assert.equal(await ended, 0, 'config_tool failed');
-  } finally {
-    tool.kill();
-  }
-  return answers;
+function resolveWithTool(cases) {
+  return askTool(TOOL, cases, Object.fromEntries(Object.entries(process.env).filter(([name]) => !OWN.test(name))));
 }
 
 // All that may stand in the files, and what the judge has of it.

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Resolves what it is told to, for config.test.mjs: a line of JSON in, a line of JSON out, until the
- * input ends.
+ * Resolves what it is told to, for config.test.mjs; see support_tool.h.
  *
- * In: env (an object: all there is of AWS_* and HOME), options ({"profile", "region", "endpoint"}, each
+ * In: env (an object: all there is of AWS_*, and HOME), options ({"profile", "region", "endpoint"}, each
  * may be missing), ask ([[section, name, key], ...], section 0 to 2 as enum dlk_section), services
  * ([[service id, service, region], ...]), make ([[service, region, fips, dual_stack], ...]).
  *
@@ -12,37 +11,7 @@
  * services and made (URLs, or null where it was refused).
  */
 #include "../internal.h"
-
-#include <jansson.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-extern char **environ;
-
-static bool tool_owns(const char *variable)
-{
-    return strncmp(variable, "AWS_", 4) == 0 || strncmp(variable, "HOME=", 5) == 0;
-}
-
-static void tool_set_environment(const json_t *env)
-{
-    const char *name;
-    json_t *value;
-    for (size_t i = 0; environ[i] != NULL;) {
-        char found[100] = "";
-        if (tool_owns(environ[i]) && sscanf(environ[i], "%99[^=]", found) == 1) {
-            (void)unsetenv(found);
-            i = 0;
-        } else {
-            i++;
-        }
-    }
-    json_object_foreach((json_t *)env, name, value)
-    {
-        (void)setenv(name, json_string_value(value), 1);
-    }
-}
+#include "support_tool.h"
 
 static const char *tool_text(const json_t *list, size_t index)
 {
@@ -109,7 +78,7 @@ static void tool_config(json_t *out, const struct dlk_profiles *profiles,
     dlk_config_free(&config);
 }
 
-static json_t *tool_answer(const json_t *in)
+static json_t *tool_answer(const json_t *in, void *context)
 {
     const json_t *given = json_object_get(in, "options");
     dynalock_options options = {
@@ -120,6 +89,7 @@ static json_t *tool_answer(const json_t *in)
     struct dlk_profiles *profiles;
     dynalock_error error = {0};
     json_t *out = json_object();
+    (void)context;
     tool_set_environment(json_object_get(in, "env"));
     (void)json_object_set_new(out, "made", tool_make(json_object_get(in, "make")));
     if (dlk_profiles_read(&profiles, &error) != 0) {
@@ -134,24 +104,5 @@ static json_t *tool_answer(const json_t *in)
 
 int main(void)
 {
-    char *line = NULL;
-    size_t size = 0;
-    int status = EXIT_SUCCESS;
-    while (status == EXIT_SUCCESS && getline(&line, &size, stdin) > 0) {
-        json_error_t error = {0};
-        json_t *in = json_loads(line, 0, &error);
-        if (in == NULL) {
-            fprintf(stderr, "config_tool: %s\n", error.text);
-            status = EXIT_FAILURE;
-            break;
-        }
-        json_t *out = tool_answer(in);
-        if (json_dumpf(out, stdout, JSON_COMPACT) != 0 || putchar('\n') == EOF) {
-            status = EXIT_FAILURE;
-        }
-        json_decref(out);
-        json_decref(in);
-    }
-    free(line);
-    return fflush(stdout) == 0 ? status : EXIT_FAILURE;
+    return tool_run(tool_answer, NULL);
 }

@@ -17,6 +17,7 @@ import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { randomSource } from './random.mjs';
 import { Metadata } from './rig/metadata.mjs';
 
 const TOOL = fileURLToPath(new URL('../build/release/test/credentials_tool', import.meta.url));
@@ -92,17 +93,6 @@ after(async () => {
 });
 
 // ---- Cases --------------------------------------------------------------------------------------
-
-function randomSource(seed) {
-  let state = seed >>> 0;
-  const next = () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-  return { chance: rate => next() < rate, pick: list => list[Math.floor(next() * list.length)] };
-}
 
 function keysOf(random, name) {
   const both = [`aws_access_key_id = AKID${name}`, `aws_secret_access_key = secret-of-AKID${name}`];

@@ -1,42 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fetches the credentials that it is told to, for credentials.test.mjs: a line of JSON in, a line of
- * JSON out, until the input ends.
+ * Fetches the credentials that it is told to, for credentials.test.mjs; see support_tool.h.
  *
  * In: env (an object: all there is of AWS_*), profile (the option; may be missing).
  * Out: id, secret, token (may be missing) and source; or error, a message.
  */
 #include "../providers.h"
+#include "support_tool.h"
 
 #include <curl/curl.h>
-#include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
-
-#ifndef __linux__
-extern char **environ;
-#endif
-
-static void tool_set_environment(const json_t *env)
-{
-    const char *name;
-    json_t *value;
-    for (size_t i = 0; environ[i] != NULL;) {
-        char found[100] = "";
-        if (strncmp(environ[i], "AWS_", 4) == 0 && sscanf(environ[i], "%99[^=]", found) == 1) {
-            (void)unsetenv(found);
-            i = 0;
-        } else {
-            i++;
-        }
-    }
-    json_object_foreach((json_t *)env, name, value)
-    {
-        (void)setenv(name, json_string_value(value), 1);
-    }
-}
 
 static int tool_fetch(const dynalock_options *options, const struct dlk_profiles *profiles,
                       dlk_sigv4_signer *signer, struct dlk_credentials **made,
@@ -59,44 +33,33 @@ static int tool_fetch(const dynalock_options *options, const struct dlk_profiles
     return code;
 }
 
-static json_t *tool_answer(const json_t *question, dlk_sigv4_signer *signer)
+static json_t *tool_answer(const json_t *in, void *signer)
 {
-    const dynalock_options options = {.profile =
-                                          json_string_value(json_object_get(question, "profile"))};
+    const dynalock_options options = {.profile = json_string_value(json_object_get(in, "profile"))};
     struct dlk_profiles *profiles = NULL;
     struct dlk_credentials *made = NULL;
     dynalock_error error = {0};
-    tool_set_environment(json_object_get(question, "env"));
+    tool_set_environment(json_object_get(in, "env"));
     int code = dlk_profiles_read(&profiles, &error);
     if (code == 0) {
         code = tool_fetch(&options, profiles, signer, &made, &error);
         dlk_profiles_free(profiles);
     }
-    json_t *answer = code == 0 ? json_pack("{s:s, s:s, s:s, s:s*}", "id", made->access_key_id,
-                                           "secret", made->secret_access_key, "source",
-                                           made->source, "token", made->session_token)
-                               : json_pack("{s:s}", "error", error.message);
+    json_t *out = code == 0 ? json_pack("{s:s, s:s, s:s, s:s*}", "id", made->access_key_id,
+                                        "secret", made->secret_access_key, "source", made->source,
+                                        "token", made->session_token)
+                            : json_pack("{s:s}", "error", error.message);
     dlk_credentials_unref(made);
-    return answer;
+    return out;
 }
 
 int main(void)
 {
-    static char line[65536];
     dlk_sigv4_signer *signer = NULL;
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || dlk_sigv4_signer_new(&signer) != 0) {
-        return 1;
+        return EXIT_FAILURE;
     }
-    while (fgets(line, sizeof line, stdin) != NULL) {
-        json_t *question = json_loads(line, 0, NULL);
-        json_t *answer = tool_answer(question, signer);
-        char *text = json_dumps(answer, JSON_COMPACT);
-        (void)puts(text);
-        (void)fflush(stdout);
-        free(text);
-        json_decref(answer);
-        json_decref(question);
-    }
+    int status = tool_run(tool_answer, signer);
     dlk_sigv4_signer_free(signer);
-    return 0;
+    return status;
 }

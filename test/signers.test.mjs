@@ -45,14 +45,14 @@
 //     generated.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { createInterface } from 'node:readline';
 import { parse as parseQuery } from 'node:querystring';
 import { test } from 'node:test';
 import awsCrypto from '@aws-crypto/sha256-js';
 import smithy from '@smithy/signature-v4';
 import aws4 from 'aws4';
+import { randomSource, times } from './random.mjs';
+import { askTool } from './tool.mjs';
 
 const SEED = 0x5193a4;
 const CASES = 3000;
@@ -64,22 +64,7 @@ const SIGNED_THOUGH_A_JUDGE_WOULD_NOT = ['cache-control', 'from', 'max-forwards'
 // Taken by aws4 as they are; with others it decodes and encodes the whole of path and query (6).
 const URL_CHARACTERS = /^[0-9A-Za-z;,/?:@&=+$\-_.!~*'()#%]*$/;
 
-// mulberry32: a few lines, and the same on every machine.
-function randomSource(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
-
-const random = randomSource(SEED);
-const below = (n) => Math.floor(random() * n);
-const chance = (p) => random() < p;
-const pick = (list) => list[below(list.length)];
-const times = (n, make) => Array.from({ length: n }, (_, i) => make(i));
+const { below, chance, pick } = randomSource(SEED);
 const text = (characters, least, most) => times(
   least + below(most - least + 1),
   () => pick(characters),
@@ -333,26 +318,10 @@ function aws4Sign(c) {
   return { canonical: signer.canonicalString(), authorization: signer.authHeader() };
 }
 
-async function signWithTool(cases) {
+function signWithTool(cases) {
   const path = process.env.DYNALOCK_SIGNER_TOOL;
   assert.ok(path, 'DYNALOCK_SIGNER_TOOL must name the built signer_tool');
-  const tool = spawn(path, { stdio: ['pipe', 'pipe', 'inherit'] });
-  const ended = new Promise((resolve, reject) => {
-    tool.once('error', reject);
-    tool.once('close', (code, signal) => resolve(signal ?? code));
-  });
-  tool.stdin.on('error', () => {}); // a tool that dies is told of by its exit code
-  const answers = [];
-  try {
-    tool.stdin.end(cases.map((c) => `${JSON.stringify(c)}\n`).join(''));
-    for await (const line of createInterface({ input: tool.stdout })) {
-      answers.push(JSON.parse(line));
-    }
-    assert.equal(await ended, 0, 'signer_tool failed');
-  } finally {
-    tool.kill();
-  }
-  return answers;
+  return askTool(path, cases);
 }
 
 const signatureOf = (authorization) => /Signature=([0-9a-f]{64})$/.exec(authorization)?.[1];

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The client within its process: descriptors, SIGPIPE, threads, TLS. */
-#define _GNU_SOURCE /* unshare */
+#define _GNU_SOURCE /* strcasestr */
+#include "support_certificate.h"
 #include "support_client.h"
 #include "support_process.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -211,32 +209,11 @@ static void test_eight_threads_share_one_store(void **state)
 
 /* ---- TLS ------------------------------------------------------------------------------------- */
 
-struct tls {
-    char folder[32], key[48], certificate[48];
-};
-
-static struct tls tls_make(const char *name)
-{
-    struct tls tls = {.folder = "/tmp/dynalock-tls-XXXXXX"};
-    assert_non_null(mkdtemp(tls.folder));
-    snprintf(tls.key, sizeof tls.key, "%s/key.pem", tls.folder);
-    snprintf(tls.certificate, sizeof tls.certificate, "%s/cert.pem", tls.folder);
-    process_certificate(tls.key, tls.certificate, name);
-    return tls;
-}
-
-static void tls_remove(const struct tls *tls)
-{
-    unlink(tls->key);
-    unlink(tls->certificate);
-    rmdir(tls->folder);
-}
-
 static void test_a_certificate_that_nobody_vouches_for_is_refused(void **state)
 {
     struct bench *b = *state;
-    struct tls tls = tls_make("127.0.0.1");
-    struct process server = process_start("fair", tls.key, tls.certificate);
+    const struct certificate certificate = certificate_new("127.0.0.1");
+    struct process server = process_start("fair", certificate.key, certificate.file);
     dynalock_options options = {.endpoint = server.endpoint};
     dynalock_store *store = client_open(b, &options);
     expect(dynalock_delete(store, "k", &failure), DYNALOCK_ERR_TLS);
@@ -245,7 +222,7 @@ static void test_a_certificate_that_nobody_vouches_for_is_refused(void **state)
     assert_int_equal(client_counters(store).attempts, 1);
     dynalock_close(store);
     process_end(&server);
-    tls_remove(&tls);
+    certificate_remove(&certificate);
 }
 
 static void test_tls_with_a_server_that_speaks_none_fails_clearly(void **state)
@@ -261,26 +238,6 @@ static void test_tls_with_a_server_that_speaks_none_fails_clearly(void **state)
     assert_true(strcasestr(failure.message, "ssl") || strcasestr(failure.message, "tls"));
     dynalock_close(store);
     bench_reset(b); /* what the proxy thought of it */
-}
-
-/* A child whose libcurl trusts the certificate alone, by a mount that only the child sees. False: may not be done here. */
-static bool tls_trust(const char *certificate)
-{
-    const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
-    char bundle[4096];
-#if LIBCURL_VERSION_NUM >= 0x074600
-    if (!info->cainfo || !realpath(info->cainfo, bundle)) {
-        return false;
-    }
-#else
-    (void)info;
-    if (!realpath("/etc/ssl/certs/ca-certificates.crt", bundle)) {
-        return false;
-    }
-#endif
-    return (unshare(CLONE_NEWNS) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0) &&
-           mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-           mount(certificate, bundle, NULL, MS_BIND, NULL) == 0;
 }
 
 #define CHILD_UNABLE 77
@@ -324,19 +281,19 @@ static int scene_play(struct bench *b, const struct scene *scene, const struct p
 
 static void scene_run(struct bench *b, const struct scene *scene)
 {
-    struct tls tls = tls_make(scene->name);
-    struct process server = process_start(scene->kind, tls.key, tls.certificate);
+    const struct certificate certificate = certificate_new(scene->name);
+    struct process server = process_start(scene->kind, certificate.key, certificate.file);
     int status = 0;
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
         (void)signal(SIGPIPE, SIG_DFL);
-        _exit(tls_trust(tls.certificate) ? scene_play(b, scene, &server) : CHILD_UNABLE);
+        _exit(certificate_trust(&certificate) ? scene_play(b, scene, &server) : CHILD_UNABLE);
     }
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
     process_end(&server);
-    tls_remove(&tls);
+    certificate_remove(&certificate);
     assert_true(WIFEXITED(status)); /* no signal */
     if (WEXITSTATUS(status) == CHILD_UNABLE) {
         fail_msg("no mount namespace can be made here: this cannot be tested");

@@ -2,9 +2,7 @@
 /* Credentials from each source there is, to a record written and read through the proxy that verifies signatures;
  * and that no secret is ever in an event or an error. */
 #include "support.h"
-
-#include <sys/stat.h>
-#include <unistd.h>
+#include "support_environment.h"
 
 #define ROLE "arn:aws:iam::123456789012:role/rig"
 
@@ -12,84 +10,29 @@ struct world {
     struct bench *bench; /* for its table */
     struct rig *fake;    /* its proxy is a fake of the services that hand out credentials */
     struct rig *front;   /* its proxy knows what the fake has handed out, and nothing else */
-    char home[200];
-    char url[64]; /* the fake's, without a slash at the end */
+    char url[64];        /* the fake's, without a slash at the end */
     struct capture *events;
 };
-
-static const char *const variables[] = {
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_PROFILE",
-    "AWS_REGION",
-    "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    "AWS_EC2_METADATA_DISABLED",
-    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
-    "AWS_ENDPOINT_URL_STS",
-    "AWS_ENDPOINT_URL_SSO",
-};
-
-static void set(const char *name, const char *value)
-{
-    assert_int_equal(setenv(name, value, 1), 0);
-}
-
-static char *path_of(const struct world *w, const char *name)
-{
-    static char path[400];
-    (void)snprintf(path, sizeof path, "%s/%s", w->home, name);
-    return path;
-}
-
-static void put_file(const struct world *w, const char *name, const char *text)
-{
-    FILE *file = fopen(path_of(w, name), "w");
-    assert_non_null(file);
-    assert_int_equal(fwrite(text, 1, strlen(text), file), strlen(text));
-    assert_int_equal(fclose(file), 0);
-}
 
 /* ---- Setup ----------------------------------------------------------------------------------- */
 
 static int make_world(void **state)
 {
-    static const char *const folders[] = {".aws", ".aws/sso", ".aws/sso/cache"};
     static struct world world;
     struct world *w = &world;
-    const char *base = getenv("TMPDIR");
-    (void)snprintf(w->home, sizeof w->home, "%s/sources-XXXXXX", base != NULL ? base : "/tmp");
-    if (mkdtemp(w->home) == NULL) {
-        return -1;
-    }
-    for (size_t i = 0; i < COUNT(folders); i++) {
-        if (mkdir(path_of(w, folders[i]), 0700) != 0) {
-            return -1;
-        }
-    }
+    home_make();
     w->bench = bench_new();
     w->events = capture_new();
-    set("HOME", w->home);
     *state = w;
     return 0;
 }
 
 static int end_world(void **state)
 {
-    static const char *const left[] = {
-        ".aws/config", ".aws/credentials", "token", ".aws/sso/cache", ".aws/sso", ".aws", ""};
     struct world *w = *state;
-    for (size_t i = 0; i < COUNT(left); i++) {
-        (void)remove(path_of(w, left[i]));
-    }
     capture_free(w->events);
     bench_free(w->bench);
-    return 0;
+    return home_remove();
 }
 
 /* A proxy that knows what the fake hands out; settings as for rig_proxy_new. */
@@ -105,11 +48,9 @@ static void put_proxy(struct world *w, const char *settings)
 static int begin(void **state)
 {
     struct world *w = *state;
-    for (size_t i = 0; i < COUNT(variables); i++) {
-        unsetenv(variables[i]);
-    }
-    set("AWS_REGION", RIG_REGION);
-    put_file(w, ".aws/config", "");
+    environment_clear();
+    environment_set("AWS_REGION", RIG_REGION);
+    home_put(".aws/config", "");
     capture_clear(w->events);
     w->fake = rig_open();
     w->front = NULL;
@@ -195,9 +136,9 @@ static void test_a_container(void **state)
     struct world *w = *state;
     char url[100];
     (void)snprintf(url, sizeof url, "%s/creds", w->url);
-    set("AWS_CONTAINER_CREDENTIALS_FULL_URI", url);
-    set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", path_of(w, "token"));
-    put_file(w, "token", "HUSH-token");
+    environment_set("AWS_CONTAINER_CREDENTIALS_FULL_URI", url);
+    environment_set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", home_path("token"));
+    home_put("token", "HUSH-token");
     rig_do(w->fake, "'cmd':'set','container':{'path':'/creds','authorization':'HUSH-token'}");
     works(w);
     assert_int_equal(rig_count(w->fake, "container"), 1);
@@ -206,7 +147,7 @@ static void test_a_container(void **state)
 static void test_instance_metadata(void **state)
 {
     struct world *w = *state;
-    set("AWS_EC2_METADATA_SERVICE_ENDPOINT", w->url);
+    environment_set("AWS_EC2_METADATA_SERVICE_ENDPOINT", w->url);
     works(w);
     assert_int_equal(rig_count(w->fake, "imds-credentials"), 1);
 }
@@ -214,24 +155,23 @@ static void test_instance_metadata(void **state)
 static void test_a_role_by_a_profile(void **state)
 {
     struct world *w = *state;
-    put_file(w, ".aws/config", "[profile dev]\nrole_arn = " ROLE "\nsource_profile = base\n");
-    put_file(w, ".aws/credentials",
-             "[base]\naws_access_key_id = " RIG_KEY_ID "\naws_secret_access_key = " RIG_SECRET
-             "\n");
-    set("AWS_PROFILE", "dev");
-    set("AWS_ENDPOINT_URL_STS", w->url);
+    home_put(".aws/config", "[profile dev]\nrole_arn = " ROLE "\nsource_profile = base\n");
+    home_put(".aws/credentials", "[base]\naws_access_key_id = " RIG_KEY_ID
+                                 "\naws_secret_access_key = " RIG_SECRET "\n");
+    environment_set("AWS_PROFILE", "dev");
+    environment_set("AWS_ENDPOINT_URL_STS", w->url);
     works(w);
     assert_int_equal(rig_count(w->fake, "AssumeRole"), 1);
-    (void)unlink(path_of(w, ".aws/credentials"));
+    home_drop(".aws/credentials");
 }
 
 static void test_a_role_by_instance_metadata(void **state)
 {
     struct world *w = *state;
-    put_file(w, ".aws/config",
+    home_put(".aws/config",
              "[default]\nrole_arn = " ROLE "\ncredential_source = Ec2InstanceMetadata\n");
-    set("AWS_EC2_METADATA_SERVICE_ENDPOINT", w->url);
-    set("AWS_ENDPOINT_URL_STS", w->url);
+    environment_set("AWS_EC2_METADATA_SERVICE_ENDPOINT", w->url);
+    environment_set("AWS_ENDPOINT_URL_STS", w->url);
     works(w);
     assert_int_equal(rig_count(w->fake, "AssumeRole"), 1);
 }
@@ -239,10 +179,10 @@ static void test_a_role_by_instance_metadata(void **state)
 static void test_a_web_identity(void **state)
 {
     struct world *w = *state;
-    put_file(w, "token", "HUSH.web.identity");
-    set("AWS_WEB_IDENTITY_TOKEN_FILE", path_of(w, "token"));
-    set("AWS_ROLE_ARN", ROLE);
-    set("AWS_ENDPOINT_URL_STS", w->url);
+    home_put("token", "HUSH.web.identity");
+    environment_set("AWS_WEB_IDENTITY_TOKEN_FILE", home_path("token"));
+    environment_set("AWS_ROLE_ARN", ROLE);
+    environment_set("AWS_ENDPOINT_URL_STS", w->url);
     rig_do(w->fake, "'cmd':'set','identity':{'WebIdentityToken':'HUSH.web.identity'}");
     works(w);
     assert_int_equal(rig_count(w->fake, "AssumeRoleWithWebIdentity"), 1);
@@ -253,22 +193,22 @@ static void test_a_login(void **state)
     /* SHA-1 of "corp" */
     static const char cache[] = ".aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json";
     struct world *w = *state;
-    put_file(w, ".aws/config",
+    home_put(".aws/config",
              "[default]\nsso_session = corp\nsso_account_id = 123456789012\nsso_role_name = rig\n"
              "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/\n");
-    put_file(w, cache, "{\"accessToken\":\"HUSH-sso\",\"expiresAt\":\"2099-01-01T00:00:00Z\"}");
-    set("AWS_ENDPOINT_URL_SSO", w->url);
+    home_put(cache, "{\"accessToken\":\"HUSH-sso\",\"expiresAt\":\"2099-01-01T00:00:00Z\"}");
+    environment_set("AWS_ENDPOINT_URL_SSO", w->url);
     rig_do(w->fake,
            "'cmd':'set','sso':{'token':'HUSH-sso','account_id':'123456789012','role_name':'rig'}");
     works(w);
     assert_int_equal(rig_count(w->fake, "sso"), 1);
-    (void)unlink(path_of(w, cache));
+    home_drop(cache);
 }
 
 static void test_a_program(void **state)
 {
     struct world *w = *state;
-    put_file(w, ".aws/config",
+    home_put(".aws/config",
              "[default]\ncredential_process = echo '{\"Version\":1,\"AccessKeyId\":\"AKIDPROGRAM\","
              "\"SecretAccessKey\":\"HUSH-program\",\"SessionToken\":\"HUSH-token\"}'\n");
     rig_do(w->front, "'cmd':'set','secrets':{'AKIDPROGRAM':'HUSH-program'},"
@@ -279,9 +219,8 @@ static void test_a_program(void **state)
 static void test_keys_of_a_profile(void **state)
 {
     struct world *w = *state;
-    put_file(w, ".aws/config",
-             "[default]\naws_access_key_id = AKIDPROFILE\n"
-             "aws_secret_access_key = HUSH-profile\n");
+    home_put(".aws/config", "[default]\naws_access_key_id = AKIDPROFILE\n"
+                            "aws_secret_access_key = HUSH-profile\n");
     rig_do(w->front, "'cmd':'set','secrets':{'AKIDPROFILE':'HUSH-profile'}");
     works(w);
 }
@@ -315,7 +254,7 @@ static void test_an_instance_at_its_address_with_its_region(void **state)
 static void test_a_container_at_its_address(void **state)
 {
     struct world *w = *state;
-    set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/creds");
+    environment_set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/creds");
     if (put_fake_at(w, "169.254.170.2", "'secrets':{}")) {
         works(w);
         assert_int_equal(rig_count(w->fake, "container"), 1);
@@ -327,7 +266,7 @@ static void test_a_container_at_its_address(void **state)
 static void test_a_call_without_credentials_says_what_was_tried(void **state)
 {
     struct world *w = *state;
-    set("AWS_EC2_METADATA_SERVICE_ENDPOINT", w->url);
+    environment_set("AWS_EC2_METADATA_SERVICE_ENDPOINT", w->url);
     rig_do(w->fake, "'cmd':'set','role':null");
     fails(w, "instance metadata: the instance has no role");
     assert_contains(failure.message, "environment: AWS_ACCESS_KEY_ID is not set");
@@ -339,8 +278,8 @@ static void test_a_call_without_credentials_says_what_was_tried(void **state)
 static void test_a_program_that_fails_fails_the_call(void **state)
 {
     struct world *w = *state;
-    put_file(w, ".aws/config", "[default]\ncredential_process = sh -c 'echo HUSH; exit 3'\n");
-    set("AWS_EC2_METADATA_SERVICE_ENDPOINT", w->url);
+    home_put(".aws/config", "[default]\ncredential_process = sh -c 'echo HUSH; exit 3'\n");
+    environment_set("AWS_EC2_METADATA_SERVICE_ENDPOINT", w->url);
     fails(w, "profile default, credential_process: it ended with status 3");
     assert_int_equal(rig_total(w->fake), 0); /* not those of another identity */
 }
@@ -350,11 +289,11 @@ static void test_open_refuses_what_cannot_work(void **state)
     struct world *w = *state;
     dynalock_store *store = NULL;
     dynalock_options options = {.endpoint = w->front->endpoint};
-    set("AWS_PROFILE", "nobody");
+    environment_set("AWS_PROFILE", "nobody");
     check(dynalock_open("t", "p", &options, &store, &failure), DYNALOCK_ERR_CREDENTIALS);
     assert_contains(failure.message, "there is no profile nobody");
     unsetenv("AWS_PROFILE");
-    set("AWS_EC2_METADATA_DISABLED", "true");
+    environment_set("AWS_EC2_METADATA_DISABLED", "true");
     check(dynalock_open("t", "p", &options, &store, &failure), DYNALOCK_ERR_CREDENTIALS);
     assert_contains(failure.message, "AWS_EC2_METADATA_DISABLED is set");
     options.access_key_id = "AKID";
@@ -367,7 +306,7 @@ static void test_closing_does_not_wait_for_a_fetch(void **state)
     struct world *w = *state;
     dynalock_store *store = NULL;
     dynalock_options options = {.endpoint = w->front->endpoint, .timeout_ms = 300};
-    set("AWS_EC2_METADATA_SERVICE_ENDPOINT", w->url);
+    environment_set("AWS_EC2_METADATA_SERVICE_ENDPOINT", w->url);
     rig_fault(w->fake, "'times':-1,'action':'blackhole'");
     check(dynalock_open(w->bench->table, "p", &options, &store, &failure), 0);
     int code = dynalock_put(store, "k", dynalock_none(), NULL, &failure);
@@ -386,7 +325,7 @@ static void test_a_lock_outlives_its_credentials_though_half_of_the_fetches_fail
     dynalock_lock *lock = NULL;
     const dynalock_lock_options options = {.ttl_ms = 3000};
     (void)snprintf(url, sizeof url, "%s/creds", w->url);
-    set("AWS_CONTAINER_CREDENTIALS_FULL_URI", url);
+    environment_set("AWS_CONTAINER_CREDENTIALS_FULL_URI", url);
     rig_do(w->fake, "'cmd':'set','lifetime_s':8");
     dynalock_store *store = open_store(w);
     check(dynalock_lock_new(store, bench_key(w->bench), &options, &lock, &failure), 0);

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A child of fork: refused by every call, silent on its parent's connections, and rid of the store without harm. */
-#define _GNU_SOURCE /* unshare */
 #include "support_calls.h"
+#include "support_certificate.h"
 #include "support_process.h"
 
-#include <curl/curl.h>
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,7 +21,8 @@ struct inherited {
     dynalock_lock *lock;
     dynalock_lock *other; /* or NULL, as the lock */
     const char *key;
-    const char *endpoint, *certificate; /* of the server that speaks TLS */
+    const char *endpoint; /* of the server that speaks TLS */
+    const struct certificate *certificate;
 };
 
 /* The leak sanitizer asks this at exit: what a child has of the calls of threads it does not have, is no leak. */
@@ -630,20 +628,6 @@ static void test_a_child_made_by_the_log_on_the_watch_leaves_the_store_alone(voi
 
 /* ---- Over TLS -------------------------------------------------------------------------------- */
 
-/* A process whose libcurl trusts the certificate alone, by a mount that it alone sees. */
-static bool fork_trusts(const char *certificate)
-{
-    const char *named = "/etc/ssl/certs/ca-certificates.crt";
-    char bundle[4096];
-#if LIBCURL_VERSION_NUM >= 0x074600
-    named = curl_version_info(CURLVERSION_NOW)->cainfo;
-#endif
-    return named && realpath(named, bundle) &&
-           (unshare(CLONE_NEWNS) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0) &&
-           mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-           mount(certificate, bundle, NULL, MS_BIND, NULL) == 0;
-}
-
 /* Deletes all the time, over its one connection. */
 struct deleter {
     dynalock_store *store;
@@ -707,26 +691,18 @@ static int play_over_tls(const struct inherited *inherited)
 
 static int play_trusting(const struct inherited *inherited)
 {
-    return fork_trusts(inherited->certificate) ? play_over_tls(inherited) : CHILD_UNABLE;
+    return certificate_trust(inherited->certificate) ? play_over_tls(inherited) : CHILD_UNABLE;
 }
 
 static void test_over_tls_a_child_says_no_goodbye(void **state)
 {
-    char folder[] = "/tmp/dynalock-fork-XXXXXX";
-    char key[64];
-    char certificate[64];
-    assert_non_null(mkdtemp(folder));
-    snprintf(key, sizeof key, "%s/key.pem", folder);
-    snprintf(certificate, sizeof certificate, "%s/cert.pem", folder);
-    process_certificate(key, certificate, "127.0.0.1");
-    struct process server = process_start("fair", key, certificate);
+    const struct certificate certificate = certificate_new("127.0.0.1");
+    struct process server = process_start("fair", certificate.key, certificate.file);
     const struct inherited inherited = {
-        .bench = *state, .endpoint = server.endpoint, .certificate = certificate};
+        .bench = *state, .endpoint = server.endpoint, .certificate = &certificate};
     int status = child_status(child_start(play_trusting, &inherited));
     process_end(&server);
-    unlink(key);
-    unlink(certificate);
-    rmdir(folder);
+    certificate_remove(&certificate);
     assert_int_equal(status,
                      0); /* CHILD_UNABLE, as an exit status: no mount namespace can be made */
 }

@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE /* unshare, setxattr's flags */
 #include "support_calls.h"
+#include "support_certificate.h"
 #include "support_process.h"
 
 #include <curl/curl.h>
@@ -732,20 +733,12 @@ static void test_a_thread_with_a_stack_of_128_kb_may_make_every_call(void **stat
 
 static void test_a_stack_of_128_kb_suffices_for_tls(void **state)
 {
-    char folder[] = "/tmp/dynalock-guest-XXXXXX";
-    char key[64];
-    char certificate[64];
-    assert_non_null(mkdtemp(folder));
-    snprintf(key, sizeof key, "%s/key.pem", folder);
-    snprintf(certificate, sizeof certificate, "%s/cert.pem", folder);
-    process_certificate(key, certificate, "127.0.0.1");
-    struct process server = process_start("fair", key, certificate);
+    const struct certificate certificate = certificate_new("127.0.0.1");
+    struct process server = process_start("fair", certificate.key, certificate.file);
     struct small small = {.bench = *state, .endpoint = server.endpoint};
     small_run("a connection by TLS that is refused", small_tls, &small);
     process_end(&server);
-    unlink(key);
-    unlink(certificate);
-    rmdir(folder);
+    certificate_remove(&certificate);
 }
 
 /* ---- Closing amid calls ---------------------------------------------------------------------- */

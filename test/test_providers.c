@@ -4,9 +4,9 @@
 #include "../internal.h"
 #include "../providers.h"
 #include "support.h"
+#include "support_environment.h"
 
 #include <curl/curl.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,8 +14,7 @@
 
 struct world {
     struct rig *rig; /* its proxy is the fake */
-    char home[200];
-    char url[64]; /* the fake's, without a slash at the end */
+    char url[64];    /* the fake's, without a slash at the end */
     dlk_sigv4_signer *signer;
     struct dlk_chain *chain;
     int64_t now_s; /* 0: the clock's */
@@ -23,91 +22,38 @@ struct world {
 
 static atomic_bool cancelled;
 
-static const char *const variables[] = {
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_PROFILE",
-    "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_ROLE_SESSION_NAME",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    "AWS_EC2_METADATA_DISABLED",
-    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
-    "AWS_ENDPOINT_URL_STS",
-    "AWS_ENDPOINT_URL_SSO",
-    "http_proxy",
-};
-
-static void set(const char *name, const char *value)
-{
-    assert_int_equal(setenv(name, value, 1), 0);
-}
-
-static char *path_of(const struct world *w, const char *name)
-{
-    static char path[400];
-    (void)snprintf(path, sizeof path, "%s/%s", w->home, name);
-    return path;
-}
-
-static void put_file(const struct world *w, const char *name, const char *text)
-{
-    FILE *file = fopen(path_of(w, name), "w");
-    assert_non_null(file);
-    assert_int_equal(fwrite(text, 1, strlen(text), file), strlen(text));
-    assert_int_equal(fclose(file), 0);
-}
-
 /* ---- Setup ----------------------------------------------------------------------------------- */
 
 static int make_world(void **state)
 {
-    static const char *const folders[] = {".aws", ".aws/sso", ".aws/sso/cache"};
     static struct world world;
     struct world *w = &world;
-    const char *base = getenv("TMPDIR");
-    (void)snprintf(w->home, sizeof w->home, "%s/fakes-XXXXXX", base != NULL ? base : "/tmp");
-    if (mkdtemp(w->home) == NULL || dlk_sigv4_signer_new(&w->signer) != 0 ||
+    if (dlk_sigv4_signer_new(&w->signer) != 0 ||
         curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
         return -1;
     }
-    for (size_t i = 0; i < COUNT(folders); i++) {
-        if (mkdir(path_of(w, folders[i]), 0700) != 0) {
-            return -1;
-        }
-    }
-    set("HOME", w->home);
-    set("AWS_REGION", RIG_REGION);
+    home_make();
     *state = w;
     return 0;
 }
 
 static int end_world(void **state)
 {
-    static const char *const left[] = {".aws/config", "token", ".aws/sso/cache",
-                                       ".aws/sso",    ".aws",  ""};
     struct world *w = *state;
     dlk_sigv4_signer_free(w->signer);
-    for (size_t i = 0; i < COUNT(left); i++) {
-        (void)remove(path_of(w, left[i]));
-    }
-    return 0;
+    return home_remove();
 }
 
 /* A fake of its own for each test. */
 static int new_fake(void **state)
 {
     struct world *w = *state;
-    for (size_t i = 0; i < COUNT(variables); i++) {
-        unsetenv(variables[i]);
-    }
+    environment_clear();
+    environment_set("AWS_REGION", RIG_REGION);
+    unsetenv("http_proxy");
     atomic_store(&cancelled, false);
     w->now_s = 0;
-    put_file(w, ".aws/config", "");
+    home_put(".aws/config", "");
     w->rig = rig_open();
     json_t *made = rig(w->rig, "'cmd':'metadata'");
     w->rig->proxy = (int)json_integer_value(json_object_get(made, "proxy"));
@@ -214,7 +160,7 @@ static void use_container(struct world *w)
 {
     char url[100];
     (void)snprintf(url, sizeof url, "%s/creds", w->url);
-    set("AWS_CONTAINER_CREDENTIALS_FULL_URI", url);
+    environment_set("AWS_CONTAINER_CREDENTIALS_FULL_URI", url);
 }
 
 static void test_a_containers_endpoint_gives_credentials(void **state)
@@ -232,7 +178,7 @@ static void test_a_containers_token_is_sent_as_it_is(void **state)
 {
     struct world *w = *state;
     use_container(w);
-    set("AWS_CONTAINER_AUTHORIZATION_TOKEN", "Basic HUSH==");
+    environment_set("AWS_CONTAINER_AUTHORIZATION_TOKEN", "Basic HUSH==");
     FAKE(w, "'container':{'path':'/creds','authorization':'Basic HUSH=='}");
     works(w);
 }
@@ -241,12 +187,12 @@ static void test_a_containers_token_file_comes_first_and_is_read_each_time(void 
 {
     struct world *w = *state;
     use_container(w);
-    set("AWS_CONTAINER_AUTHORIZATION_TOKEN", "another");
-    set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", path_of(w, "token"));
-    put_file(w, "token", "HUSH-1");
+    environment_set("AWS_CONTAINER_AUTHORIZATION_TOKEN", "another");
+    environment_set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", home_path("token"));
+    home_put("token", "HUSH-1");
     FAKE(w, "'container':{'path':'/creds','authorization':'HUSH-1'}");
     works(w);
-    put_file(w, "token", "HUSH-2");
+    home_put("token", "HUSH-2");
     FAKE(w, "'container':{'path':'/creds','authorization':'HUSH-2'}");
     works(w);
 }
@@ -256,14 +202,14 @@ static void test_a_containers_token_that_no_header_can_carry_is_refused(void **s
     static const char *const bad[] = {"HUSH\r\nX: y", "HUSH\n", "HUSH\x01", "\x7f"};
     struct world *w = *state;
     use_container(w);
-    set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", path_of(w, "token"));
+    environment_set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", home_path("token"));
     for (size_t i = 0; i < COUNT(bad); i++) {
-        put_file(w, "token", bad[i]);
+        home_put("token", bad[i]);
         fails(w, "line break", false);
     }
-    put_file(w, "token", "");
+    home_put("token", "");
     fails(w, "is empty", false);
-    (void)unlink(path_of(w, "token"));
+    home_drop("token");
     fails(w, "there is no file", false);
     assert_int_equal(rig_total(w->rig), 0);
 }
@@ -272,7 +218,7 @@ static void test_a_containers_refusal_is_told_without_the_token(void **state)
 {
     struct world *w = *state;
     use_container(w);
-    set("AWS_CONTAINER_AUTHORIZATION_TOKEN", "HUSH-and-more-of-it");
+    environment_set("AWS_CONTAINER_AUTHORIZATION_TOKEN", "HUSH-and-more-of-it");
     FAKE(w, "'container':{'path':'/creds','authorization':'another'}");
     fails(w, "HTTP status 401, Unauthorized: the token ", false);
     assert_int_equal(ASKED(w, "container"), 1);
@@ -367,7 +313,7 @@ static void test_a_foreign_address_is_not_asked_without_tls(void **state)
                                           "http://[::ffff:192.0.2.1]/creds"};
     struct world *w = *state;
     for (size_t i = 0; i < COUNT(foreign); i++) {
-        set("AWS_CONTAINER_CREDENTIALS_FULL_URI", foreign[i]);
+        environment_set("AWS_CONTAINER_CREDENTIALS_FULL_URI", foreign[i]);
         settle(w);
         fails(w, "without TLS, it is asked only at 127.0.0.0/8", false);
     }
@@ -378,18 +324,18 @@ static void test_localhost_may_be_asked_without_tls(void **state)
     struct world *w = *state;
     char url[100];
     (void)snprintf(url, sizeof url, "http://localhost%s/creds", strrchr(w->url, ':'));
-    set("AWS_CONTAINER_CREDENTIALS_FULL_URI", url);
+    environment_set("AWS_CONTAINER_CREDENTIALS_FULL_URI", url);
     works(w);
 }
 
 static void test_no_proxy_is_used_for_metadata(void **state)
 {
     struct world *w = *state;
-    set("http_proxy", "http://127.0.0.1:1");
+    environment_set("http_proxy", "http://127.0.0.1:1");
     use_container(w);
     works(w);
     unsetenv("AWS_CONTAINER_CREDENTIALS_FULL_URI");
-    set("AWS_EC2_METADATA_SERVICE_ENDPOINT", w->url);
+    environment_set("AWS_EC2_METADATA_SERVICE_ENDPOINT", w->url);
     settle(w);
     works(w);
 }
@@ -406,7 +352,7 @@ static void test_expired_credentials_are_refused(void **state)
 
 static void use_instance(struct world *w)
 {
-    set("AWS_EC2_METADATA_SERVICE_ENDPOINT", w->url);
+    environment_set("AWS_EC2_METADATA_SERVICE_ENDPOINT", w->url);
 }
 
 static void test_instance_metadata_gives_credentials(void **state)
@@ -535,7 +481,7 @@ static void test_the_region_is_that_of_the_instance(void **state)
     check(dlk_imds_region(&with, profiles, "default", region, sizeof region, &failure),
           DYNALOCK_ERR_CONFIG);
     assert_string_equal(region, "eu-north-1");
-    set("AWS_EC2_METADATA_DISABLED", "true");
+    environment_set("AWS_EC2_METADATA_DISABLED", "true");
     check(dlk_imds_region(&with, profiles, "default", region, sizeof region, &failure),
           DYNALOCK_ERR_CONFIG);
     dlk_profiles_free(profiles);
@@ -551,8 +497,8 @@ static void use_role(struct world *w, const char *more)
                    "[profile base]\naws_access_key_id = " RIG_KEY_ID
                    "\naws_secret_access_key = " RIG_SECRET "\n",
                    more);
-    put_file(w, ".aws/config", config);
-    set("AWS_ENDPOINT_URL_STS", w->url);
+    home_put(".aws/config", config);
+    environment_set("AWS_ENDPOINT_URL_STS", w->url);
 }
 
 static void test_a_role_is_assumed_with_a_signed_request(void **state)
@@ -591,10 +537,10 @@ static void test_a_role_is_assumed_with_credentials_that_have_a_token(void **sta
     struct world *w = *state;
     char config[400];
     use_container(w);
-    set("AWS_ENDPOINT_URL_STS", w->url);
+    environment_set("AWS_ENDPOINT_URL_STS", w->url);
     (void)snprintf(config, sizeof config,
                    "[default]\nrole_arn = " ROLE "\ncredential_source = EcsContainer\n");
-    put_file(w, ".aws/config", config);
+    home_put(".aws/config", config);
     works(w);
     assert_int_equal(ASKED(w, "container"), 1);
     assert_int_equal(ASKED(w, "AssumeRole"), 1);
@@ -603,12 +549,11 @@ static void test_a_role_is_assumed_with_credentials_that_have_a_token(void **sta
 static void test_a_role_is_assumed_through_a_role(void **state)
 {
     struct world *w = *state;
-    set("AWS_ENDPOINT_URL_STS", w->url);
-    put_file(w, ".aws/config",
-             "[default]\nrole_arn = " ROLE "\nsource_profile = b\n"
-             "[profile b]\nrole_arn = " ROLE "-b\nsource_profile = c\n"
-             "[profile c]\naws_access_key_id = " RIG_KEY_ID "\naws_secret_access_key = " RIG_SECRET
-             "\n");
+    environment_set("AWS_ENDPOINT_URL_STS", w->url);
+    home_put(".aws/config", "[default]\nrole_arn = " ROLE "\nsource_profile = b\n"
+                            "[profile b]\nrole_arn = " ROLE "-b\nsource_profile = c\n"
+                            "[profile c]\naws_access_key_id = " RIG_KEY_ID
+                            "\naws_secret_access_key = " RIG_SECRET "\n");
     works(w);
     assert_int_equal(ASKED(w, "AssumeRole"), 2);
     FAKE(w, "'assume':{'RoleArn':'" ROLE "'}");
@@ -682,17 +627,17 @@ static void test_an_answer_of_sts_that_is_not_sound_is_refused(void **state)
 
 static void use_identity(struct world *w, const char *token)
 {
-    put_file(w, "token", token);
-    set("AWS_WEB_IDENTITY_TOKEN_FILE", path_of(w, "token"));
-    set("AWS_ROLE_ARN", ROLE);
-    set("AWS_ENDPOINT_URL_STS", w->url);
+    home_put("token", token);
+    environment_set("AWS_WEB_IDENTITY_TOKEN_FILE", home_path("token"));
+    environment_set("AWS_ROLE_ARN", ROLE);
+    environment_set("AWS_ENDPOINT_URL_STS", w->url);
 }
 
 static void test_a_web_identity_is_exchanged_unsigned(void **state)
 {
     struct world *w = *state;
     use_identity(w, "HUSH.eyJh+/=.x_y-z");
-    set("AWS_ROLE_SESSION_NAME", "pod-1");
+    environment_set("AWS_ROLE_SESSION_NAME", "pod-1");
     FAKE(w, "'identity':{'WebIdentityToken':'HUSH.eyJh+/=.x_y-z','RoleArn':'" ROLE
             "','RoleSessionName':'pod-1'}");
     struct dlk_credentials *made = fetch(w);
@@ -705,10 +650,10 @@ static void test_a_web_identitys_token_is_read_each_time(void **state)
     struct world *w = *state;
     use_identity(w, "HUSH-1");
     works(w);
-    put_file(w, "token", "HUSH-2");
+    home_put("token", "HUSH-2");
     FAKE(w, "'identity':{'WebIdentityToken':'HUSH-2'}");
     works(w);
-    (void)unlink(path_of(w, "token"));
+    home_drop("token");
     fails(w, "web identity: there is no file", false);
 }
 
@@ -716,13 +661,13 @@ static void test_a_web_identity_of_a_profile_is_exchanged(void **state)
 {
     struct world *w = *state;
     char config[700];
-    put_file(w, "token", "HUSH-3");
+    home_put("token", "HUSH-3");
     (void)snprintf(config, sizeof config,
                    "[default]\nrole_arn = " ROLE
                    "\nweb_identity_token_file = %s\nrole_session_name = by-profile\n",
-                   path_of(w, "token"));
-    put_file(w, ".aws/config", config);
-    set("AWS_ENDPOINT_URL_STS", w->url);
+                   home_path("token"));
+    home_put(".aws/config", config);
+    environment_set("AWS_ENDPOINT_URL_STS", w->url);
     FAKE(w, "'identity':{'WebIdentityToken':'HUSH-3','RoleSessionName':'by-profile'}");
     works(w);
 }
@@ -738,7 +683,7 @@ static void test_a_web_identity_that_is_refused_is_told_without_the_token(void *
 
 /* ---- SSO ------------------------------------------------------------------------------------- */
 
-static void put_login(struct world *w, const char *key, const char *token, const char *expires)
+static void put_login(const char *key, const char *token, const char *expires)
 {
     char hash[DLK_SHA1_HEX_SIZE], name[100], text[400];
     assert_int_equal(dlk_sha1_hex(key, hash), 0);
@@ -746,25 +691,25 @@ static void put_login(struct world *w, const char *key, const char *token, const
     (void)snprintf(text, sizeof text,
                    "{\"accessToken\":\"%s\",\"expiresAt\":\"%s\",\"region\":\"x\"}", token,
                    expires);
-    put_file(w, name, text);
+    home_put(name, text);
 }
 
-static void remove_login(struct world *w, const char *key)
+static void remove_login(const char *key)
 {
     char hash[DLK_SHA1_HEX_SIZE], name[100];
     assert_int_equal(dlk_sha1_hex(key, hash), 0);
     (void)snprintf(name, sizeof name, ".aws/sso/cache/%s.json", hash);
-    (void)unlink(path_of(w, name));
+    home_drop(name);
 }
 
 static void use_sso(struct world *w)
 {
-    put_file(
-        w, ".aws/config",
+    home_put(
+        ".aws/config",
         "[profile dev]\nsso_session = corp\nsso_account_id = 123456789012\nsso_role_name = rig\n"
         "[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n");
-    set("AWS_PROFILE", "dev");
-    set("AWS_ENDPOINT_URL_SSO", w->url);
+    environment_set("AWS_PROFILE", "dev");
+    environment_set("AWS_ENDPOINT_URL_SSO", w->url);
     FAKE(w, "'sso':{'token':'HUSH-sso','account_id':'123456789012','role_name':'rig'}");
 }
 
@@ -772,23 +717,22 @@ static void test_a_login_gives_the_credentials_of_its_role(void **state)
 {
     struct world *w = *state;
     use_sso(w);
-    put_login(w, "corp", "HUSH-sso", "2099-01-01T00:00:00Z");
+    put_login("corp", "HUSH-sso", "2099-01-01T00:00:00Z");
     struct dlk_credentials *made = fetch(w);
     assert_string_equal(made->source, "profile dev, SSO");
     dlk_credentials_unref(made);
-    remove_login(w, "corp");
+    remove_login("corp");
 }
 
 static void test_a_login_of_the_older_form_gives_credentials(void **state)
 {
     struct world *w = *state;
     use_sso(w);
-    put_file(w, ".aws/config",
-             "[profile dev]\nsso_account_id = 123456789012\nsso_role_name = rig\n"
-             "sso_region = eu-west-1\nsso_start_url = https://corp.example/start\n");
-    put_login(w, "https://corp.example/start", "HUSH-sso", "2099-01-01T00:00:00UTC");
+    home_put(".aws/config", "[profile dev]\nsso_account_id = 123456789012\nsso_role_name = rig\n"
+                            "sso_region = eu-west-1\nsso_start_url = https://corp.example/start\n");
+    put_login("https://corp.example/start", "HUSH-sso", "2099-01-01T00:00:00UTC");
     works(w);
-    remove_login(w, "https://corp.example/start");
+    remove_login("https://corp.example/start");
 }
 
 static void test_a_login_that_is_over_says_what_to_run(void **state)
@@ -796,17 +740,17 @@ static void test_a_login_that_is_over_says_what_to_run(void **state)
     struct world *w = *state;
     use_sso(w);
     fails(w, "run aws sso login --profile dev", false);
-    put_login(w, "corp", "HUSH-sso", "2001-01-01T00:00:00Z");
+    put_login("corp", "HUSH-sso", "2001-01-01T00:00:00Z");
     fails(w, "the login has expired: run aws sso login --profile dev", false);
-    put_login(w, "corp", "HUSH-sso", "HUSH");
+    put_login("corp", "HUSH-sso", "HUSH");
     fails(w, "run aws sso login --profile dev", false);
     assert_int_equal(rig_total(w->rig), 0);
-    put_login(w, "corp", "HUSH-old", "2099-01-01T00:00:00Z");
+    put_login("corp", "HUSH-old", "2099-01-01T00:00:00Z");
     fails(w, "the portal does not take the login: run aws sso login --profile dev", false);
-    put_login(w, "corp", "HUSH-sso", "2099-01-01T00:00:00Z");
+    put_login("corp", "HUSH-sso", "2099-01-01T00:00:00Z");
     FAKE(w, "'sso':{'token':'HUSH-sso','account_id':'1','role_name':'rig'}");
     fails(w, "HTTP status 403, ForbiddenException: No access", false);
-    remove_login(w, "corp");
+    remove_login("corp");
 }
 
 #define WITH_FAKE(test) cmocka_unit_test_setup_teardown(test, new_fake, end_fake)

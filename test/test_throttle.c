@@ -157,6 +157,19 @@ static void *putter_main(void *context)
     return NULL;
 }
 
+/* All at once. */
+static void all_are_throttled(struct putter *putters, size_t count, dynalock_store *store)
+{
+    for (size_t i = 0; i < count; i++) {
+        putters[i] = (struct putter){.store = store};
+        assert_int_equal(pthread_create(&putters[i].thread, NULL, putter_main, &putters[i]), 0);
+    }
+    for (size_t i = 0; i < count; i++) {
+        pthread_join(putters[i].thread, NULL);
+        assert_int_equal(putters[i].code, DYNALOCK_ERR_THROTTLED);
+    }
+}
+
 static void test_waits_after_throttling_are_random_up_to_one_second_then_two_then_four(void **state)
 {
     struct bench *b = *state;
@@ -165,14 +178,7 @@ static void test_waits_after_throttling_are_random_up_to_one_second_then_two_the
     warm(store);
     capture_clear(b->events);
     rig_fault(b->rig, "'times':-1,'action':'throttle'");
-    for (size_t i = 0; i < COUNT(putters); i++) {
-        putters[i] = (struct putter){.store = store};
-        assert_int_equal(pthread_create(&putters[i].thread, NULL, putter_main, &putters[i]), 0);
-    }
-    for (size_t i = 0; i < COUNT(putters); i++) {
-        pthread_join(putters[i].thread, NULL);
-        assert_int_equal(putters[i].code, DYNALOCK_ERR_THROTTLED);
-    }
+    all_are_throttled(putters, COUNT(putters), store);
     struct waits waits = waits_of(b);
     for (int i = 0; i < 3; i++) {
         int64_t limit = (int64_t)1000 << i;
@@ -215,14 +221,7 @@ static void test_a_store_that_is_throttled_throughout_makes_a_hundred_retries_an
     dynalock_store *store = bench_open(b, &options);
     warm(store);
     rig_fault(b->rig, "'times':-1,'action':'throttle'");
-    for (size_t i = 0; i < COUNT(putters); i++) {
-        putters[i] = (struct putter){.store = store};
-        assert_int_equal(pthread_create(&putters[i].thread, NULL, putter_main, &putters[i]), 0);
-    }
-    for (size_t i = 0; i < COUNT(putters); i++) {
-        pthread_join(putters[i].thread, NULL);
-        assert_int_equal(putters[i].code, DYNALOCK_ERR_THROTTLED);
-    }
+    all_are_throttled(putters, COUNT(putters), store);
     assert_int_equal(dynalock_store_counters(store, &counters), 0);
     print_message("%d retries\n", (int)counters.retries);
     assert_int_equal(counters.retries, 100);

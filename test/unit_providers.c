@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Providers of credentials, as far as they need no network: XML, JSON, dates, programs, and the chain. */
 #include "../providers.h"
+#include "support_environment.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,77 +21,27 @@
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 #define NOW INT64_C(1700000000)
 
-static char home[256];
-
-static void put_file(const char *name, const char *text)
-{
-    char path[512];
-    (void)snprintf(path, sizeof path, "%s/%s", home, name);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_int_equal(fwrite(text, 1, strlen(text), file), strlen(text));
-    assert_int_equal(fclose(file), 0);
-}
-
-static void remove_file(const char *name)
-{
-    char path[512];
-    (void)snprintf(path, sizeof path, "%s/%s", home, name);
-    (void)unlink(path);
-}
-
-static const char *const variables[] = {
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_PROFILE",
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-    "AWS_CONFIG_FILE",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_ROLE_SESSION_NAME",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_EC2_METADATA_DISABLED",
-    "AWS_ENDPOINT_URL",
-    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
-    "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
-};
-
 static int clear_world(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < COUNT(variables); i++) {
-        unsetenv(variables[i]);
-    }
-    remove_file(".aws/config");
-    remove_file(".aws/credentials");
-    setenv("HOME", home, 1);
-    setenv("AWS_REGION", "us-east-1", 1);
+    environment_clear();
+    environment_set("AWS_REGION", "us-east-1");
+    home_drop(".aws/config");
+    home_drop(".aws/credentials");
     return 0;
 }
 
-static int make_home(void **state)
+static int make_world(void **state)
 {
-    char path[300];
-    const char *base = getenv("TMPDIR");
     (void)state;
-    (void)snprintf(home, sizeof home, "%s/providers-XXXXXX", base != NULL ? base : "/tmp");
-    if (mkdtemp(home) == NULL) {
-        return -1;
-    }
-    (void)snprintf(path, sizeof path, "%s/.aws", home);
-    return mkdir(path, 0700);
+    home_make();
+    return 0;
 }
 
-static int remove_home(void **state)
+static int end_world(void **state)
 {
-    char path[300];
-    (void)clear_world(state);
-    (void)snprintf(path, sizeof path, "%s/.aws", home);
-    return rmdir(path) == 0 && rmdir(home) == 0 ? 0 : -1;
+    (void)state;
+    return home_remove();
 }
 
 /* ---- Dates, hashes --------------------------------------------------------------------------- */
@@ -420,7 +371,7 @@ static int run_program(const char *command, int64_t timeout_ms, struct dlk_crede
 {
     char config[2048];
     (void)snprintf(config, sizeof config, "[default]\ncredential_process = %s\n", command);
-    put_file(".aws/config", config);
+    home_put(".aws/config", config);
     return fetch(timeout_ms, made, error);
 }
 
@@ -455,10 +406,8 @@ static void assert_runs_not(const char *command, int64_t timeout_ms, const char 
 
 static void put_script(const char *name, const char *text)
 {
-    char path[512];
-    put_file(name, text);
-    (void)snprintf(path, sizeof path, "%s/%s", home, name);
-    assert_int_equal(chmod(path, 0700), 0);
+    home_put(name, text);
+    assert_int_equal(chmod(home_path(name), 0700), 0);
 }
 
 static void test_a_program_gives_credentials(void **state)
@@ -480,9 +429,9 @@ static void test_a_program_gets_words_and_no_shell(void **state)
                         "[ \"$6\" = 'x\\y' ] || exit 9\n"
                         "echo '" GOOD "'\n");
     (void)snprintf(command, sizeof command,
-                   "\"%s/words\" \"a b\" 'c\"d' it\\'s $HOME\\;*|& \"\" \"x\\y\"", home);
+                   "\"%s\" \"a b\" 'c\"d' it\\'s $HOME\\;*|& \"\" \"x\\y\"", home_path("words"));
     assert_runs(command);
-    remove_file("words");
+    home_drop("words");
 }
 
 static void test_a_command_that_is_not_one_is_refused(void **state)
@@ -537,15 +486,14 @@ static int64_t now_ms(void)
 
 static void test_a_program_that_hangs_is_ended_with_what_it_started(void **state)
 {
-    char command[1024], path[512];
+    char command[1024];
     (void)state;
     put_script("hangs", "#!/bin/sh\nsleep 60 &\necho $! >\"$1\"\nwait\n");
-    (void)snprintf(path, sizeof path, "%s/pid", home);
-    (void)snprintf(command, sizeof command, "%s/hangs %s", home, path);
+    (void)snprintf(command, sizeof command, "%shangs %spid", home_path(""), home_path(""));
     int64_t from = now_ms();
     assert_runs_not(command, 500, "did not end in time");
     assert_in_range(now_ms() - from, 400, 5000);
-    FILE *file = fopen(path, "r");
+    FILE *file = fopen(home_path("pid"), "r");
     int pid = 0;
     assert_non_null(file);
     assert_int_equal(fscanf(file, "%d", &pid), 1);
@@ -564,8 +512,8 @@ static void test_a_program_that_hangs_is_ended_with_what_it_started(void **state
         assert_int_not_equal(i, 99);
         (void)usleep(20000);
     }
-    remove_file("hangs");
-    remove_file("pid");
+    home_drop("hangs");
+    home_drop("pid");
 }
 
 static void test_a_program_whose_children_keep_its_output_is_not_waited_for(void **state)
@@ -623,12 +571,12 @@ static void test_a_program_gets_a_clean_world(void **state)
 #endif
                         "echo noise >&2\necho '" GOOD "'\n");
     char command[512];
-    (void)snprintf(command, sizeof command, "%s/world", home);
+    (void)snprintf(command, sizeof command, "%s", home_path("world"));
     assert_runs(command);
     assert_int_equal(sigaction(SIGPIPE, &old, NULL), 0);
     assert_int_equal(sigprocmask(SIG_SETMASK, &before, NULL), 0);
     (void)close(9);
-    remove_file("world");
+    home_drop("world");
 }
 
 static void test_a_program_runs_where_children_are_left_to_the_system(void **state)
@@ -679,7 +627,7 @@ static void assert_source(const char *config, const char *source)
 {
     struct dlk_credentials *made = NULL;
     dynalock_error error;
-    put_file(".aws/config", config);
+    home_put(".aws/config", config);
     int code = fetch(0, &made, &error);
     const char *named = code == 0 ? made->source : error.message;
     if (strstr(named, source) == NULL) {
@@ -773,7 +721,7 @@ static void test_a_profile_that_cannot_work_is_refused(void **state)
     for (size_t i = 0; i < COUNT(bad); i++) {
         struct dlk_credentials *made = NULL;
         dynalock_error error;
-        put_file(".aws/config", bad[i].config);
+        home_put(".aws/config", bad[i].config);
         assert_int_equal(fetch(0, &made, &error), DYNALOCK_ERR_CREDENTIALS);
         if (strstr(error.message, bad[i].word) == NULL || strstr(error.message, "HUSH") != NULL ||
             strstr(error.message, "instance metadata: ") != NULL) {
@@ -936,5 +884,5 @@ int main(void)
         IN_WORLD(test_container_addresses_are_checked_before_anything_is_sent),
         IN_WORLD(test_options_come_first_and_are_fixed),
     };
-    return cmocka_run_group_tests(tests, make_home, remove_home);
+    return cmocka_run_group_tests(tests, make_world, end_world);
 }

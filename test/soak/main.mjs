@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { randomSource } from '../random.mjs';
 import { connectRig, startRig } from '../rig/client.mjs';
 import { KEY_ID, SECRET } from '../rig/proxy.mjs';
 import { judge, readLog } from './history.mjs';
@@ -88,18 +89,7 @@ const { server } = options;
 
 const nowUs = () => Number(process.hrtime.bigint() / 1000n);
 
-// Numbers that the seed decides, from 0 to below 1.
-function randomFrom(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-const random = randomFrom(Number(options.seed));
-const pick = list => list[Math.floor(random() * list.length)];
+const { random, below, pick } = randomSource(Number(options.seed));
 
 const FAKETIME = ['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib']
   .map(folder => `${folder}/faketime/libfaketime.so.1`)
@@ -196,13 +186,13 @@ class Arena {
     const until = record => nowUs() + (record.expires * 1000 - Date.now()) * 1000;
     while (nowUs() < end) {
       const key = pick(KEYS.filter(each => each.startsWith('go')));
-      const ttl = 2 + Math.floor(random() * 2);
+      const ttl = 2 + below(2);
       const taken = await ask('lock', key, { ttl, poll_ms: 100, timeout_ms: 3000 });
       if (taken.error) continue;
       const belief = { who: `go ${number}`, key, from: nowUs(), until: until(taken.record), ended: Infinity, token: 0 };
       this.go.beliefs.push(belief);
       const rest = () => belief.until - nowUs() - 500_000;
-      for (let renewals = Math.floor(random() * 4); renewals > 0; renewals--) {
+      for (let renewals = below(4); renewals > 0; renewals--) {
         await sleep(Math.max(0, Math.min(rest() / 1000, 500)));
         const renewed = rest() > 0 ? await ask('renew', key, { ttl }) : { error: 'too late' };
         if (renewed.error) break;
