@@ -36,7 +36,8 @@ struct acquisition {
     bool reading;           /* the request under way is a read */
     int taken_from;         /* event: what was written over */
     unsigned rounds;
-    int64_t limit_us;   /* of the tries after the first; INT64_MAX: none */
+    int64_t end_us;     /* of the waiting; INT64_MAX: never */
+    int64_t limit_us;   /* of this try: the first has none, INT64_MAX */
     int64_t look_us;    /* when to look again, at the latest */
     int64_t held_token; /* who holds it, for people */
     char held_by[128];
@@ -297,6 +298,14 @@ static enum acquire_step acquire_answered(struct acquisition *a)
     return a->reading ? acquire_read_answered(a) : acquire_create_answered(a);
 }
 
+/* Many locks that were acquired at once are not to be renewed at once for ever. */
+static int64_t acquire_first_renewal_us(const dynalock_lock *lock)
+{
+    int64_t period_us = lock->ttl_ms * 1000 / 3;
+    bool many = lock->store->lock_count > (size_t)lock->store->max_connections;
+    return period_us - (many ? (int64_t)dlk_random_below((uint64_t)period_us / 2) : 0);
+}
+
 /* The lease was granted: by the answer in a->call, or it was found in it. False: its time is over
  * already. */
 static bool acquire_hold(struct acquisition *a)
@@ -305,7 +314,8 @@ static bool acquire_hold(struct acquisition *a)
     (void)pthread_mutex_lock(&lock->store->mutex);
     int64_t now_us = dlk_lock_now(lock);
     int64_t end_us = dlk_lease_end(lock, &a->lease, &a->call->exchange);
-    bool ahead = end_us > now_us;
+    bool wanted = lock->started == NULL || lock->started->stop == 0;
+    bool ahead = wanted && end_us > now_us;
     lock->lease = a->lease;
     if (ahead) {
         lock->state = DYNALOCK_LOCK_HELD;
@@ -318,28 +328,15 @@ static bool acquire_hold(struct acquisition *a)
         lock->failures = 0;
         dlk_lock_note(lock, 0, "");
         dlk_lock_set_end(lock, end_us);
-        dlk_lock_arm_renewal(lock, a->lease.asked_us + a->lease.ttl_ms * 1000 / 3);
+        dlk_lock_arm_renewal(lock, a->lease.asked_us + acquire_first_renewal_us(lock));
     }
     (void)pthread_mutex_unlock(&lock->store->mutex);
     return ahead;
 }
 
-/* ---- On the caller's thread ---- */
-
-static enum acquire_step acquire_try(struct acquisition *a, int stop_fd)
+/* What a try has come to, when there is nothing more to send. */
+static enum acquire_step acquire_settle(struct acquisition *a, enum acquire_step step)
 {
-    enum acquire_step step = acquire_begin(a);
-    while (step == ACQUIRE_SEND) {
-        int code = dlk_call_run(a->lock->store, a->call, stop_fd);
-        if (code == DYNALOCK_ERR_CANCELLED || code == DYNALOCK_ERR_CLOSED) {
-            bool over =
-                a->call->exchange.lane == NULL; /* else the keeper will see what comes of it */
-            a->after->unsure += over && a->call->write && a->call->unanswered ? 1 : 0;
-            (void)dlk_call_fail(a->call, code, &a->error);
-            return ACQUIRE_FAIL;
-        }
-        step = acquire_answered(a);
-    }
     if (step == ACQUIRE_WON && !acquire_hold(a)) {
         a->after->unsure++; /* the next try finds the record, and writes it anew */
         a->look_us = dlk_lock_now(a->lock) + acquire_poll_us(a);
@@ -349,6 +346,13 @@ static enum acquire_step acquire_try(struct acquisition *a, int stop_fd)
     return step;
 }
 
+/* When to go on: a try that the limit would cut short is not begun. */
+static int64_t acquire_until(const struct acquisition *a)
+{
+    int64_t end_us = a->limit_us;
+    return a->look_us < end_us - ACQUIRE_SHORTEST_US ? a->look_us : end_us;
+}
+
 /* The wait has ended: what of. A try that the limit cut short says less than the one before it. */
 static int acquire_give_up(struct acquisition *a)
 {
@@ -356,29 +360,6 @@ static int acquire_give_up(struct acquisition *a)
         return dlk_fail(&a->error, DYNALOCK_ERR_NOT_ACQUIRED, "the lock is held by %s", a->held_by);
     }
     return a->error.code;
-}
-
-/* Waits until it is time to look again. 0: look; else why not. */
-static int acquire_wait(struct acquisition *a, int stop_fd, int64_t end_us)
-{
-    dynalock_store *store = a->lock->store;
-    const int stops[2] = {stop_fd, store->closed.read_fd};
-    /* A try that the limit would cut short is not begun. */
-    int64_t until_us = a->look_us < end_us - ACQUIRE_SHORTEST_US ? a->look_us : end_us;
-    for (;;) {
-        int64_t left_us = until_us - dlk_lock_now(a->lock);
-        if (left_us <= 0) {
-            return dlk_lock_now(a->lock) < end_us ? 0 : acquire_give_up(a);
-        }
-        int stopped = dlk_wait_readable(stops, 2, left_us / 1000 + 1);
-        if (stopped == 0) {
-            return dlk_fail(&a->error, DYNALOCK_ERR_CANCELLED,
-                            "the stop descriptor became readable");
-        }
-        if (stopped == 1) {
-            return dlk_fail(&a->error, DYNALOCK_ERR_CLOSED, "the store is being closed");
-        }
-    }
 }
 
 static void acquire_log(struct acquisition *a, bool won)
@@ -406,54 +387,53 @@ static void acquire_log(struct acquisition *a, bool won)
     dlk_lock_log(lock, DYNALOCK_EVENT_ACQUIRED, 0, "");
 }
 
-static int acquire_loop(struct acquisition *a, int stop_fd, int64_t wait_ms)
+/* It has failed, and what it may have left is for the keeper to remove; by hand_over, if its call is
+ * under way. */
+static void acquire_failed_for_good(struct acquisition *a, bool under_way,
+                                    void (*hand_over)(struct dlk_cleanup *cleanup))
 {
-    int64_t start_us = dlk_lock_now(a->lock);
-    bool for_ever = wait_ms < 0 || wait_ms > ACQUIRE_WAIT_MAX_MS;
-    int64_t end_us = for_ever ? INT64_MAX : start_us + wait_ms * 1000;
-    a->limit_us = INT64_MAX;
-    for (;;) {
-        enum acquire_step step = acquire_try(a, stop_fd);
-        if (step == ACQUIRE_WON) {
-            acquire_log(a, true);
-            return 0;
-        }
-        if (step == ACQUIRE_FAIL) {
-            return a->error.code;
-        }
-        acquire_log(a, false);
-        int code = acquire_wait(a, stop_fd, end_us);
-        if (code != 0) {
-            return code;
-        }
-        a->limit_us = end_us;
+    dynalock_lock *lock = a->lock;
+    bool open = a->after->unsure > 0 || under_way;
+    if (a->after->unsure > 0 || (under_way && a->call->write)) {
+        a->error.flags |= DYNALOCK_ERROR_OUTCOME_UNKNOWN;
     }
+    (void)pthread_mutex_lock(&lock->store->mutex);
+    dlk_lock_note(lock, a->error.code, a->error.message);
+    if (under_way) {
+        hand_over(a->after);
+    } else if (open) {
+        dlk_cleanup_start(a->after);
+    }
+    (void)pthread_mutex_unlock(&lock->store->mutex);
+    if (!open) {
+        dlk_cleanup_free(a->after);
+    }
+    a->after = NULL;
 }
 
-/* With the mutex held: a new tenure. */
-static int acquire_start(dynalock_lock *lock, int stop_fd, dynalock_error *error)
+/* With the mutex held. */
+static int acquire_check(dynalock_lock *lock, dynalock_error *error)
 {
     dlk_lock_judge(lock);
     if (lock->state == DYNALOCK_LOCK_HELD) {
         return dlk_fail(error, DYNALOCK_ERR_BUSY, "the lock is held already, by this object");
     }
+    dlk_events_forget(lock);
+    return 0;
+}
+
+/* With the mutex held: a new tenure. */
+static int acquire_start(dynalock_lock *lock, dynalock_error *error)
+{
     char tenure[DLK_TENURE_SIZE];
-    if (dlk_tenure_new(tenure) != 0) {
-        return dlk_fail(error, DYNALOCK_ERR_SYSTEM, "no random bytes could be had");
-    }
-    int64_t until_us = dlk_lock_now(lock) + lock->store->attempt_timeout_ms * 1000;
-    while (lock->renewing && !lock->store->closing && dlk_lock_now(lock) < until_us &&
-           dlk_wait_readable(&stop_fd, 1, 0) < 0) {
-        dlk_lock_await_renewal(lock, dlk_lock_now(lock) + ACQUIRE_LOOK_US);
-    }
-    if (dlk_wait_readable(&stop_fd, 1, 0) == 0) {
-        return dlk_fail(error, DYNALOCK_ERR_CANCELLED, "the stop descriptor is readable");
-    }
     if (lock->renewing) {
         return lock->store->closing
                    ? dlk_fail(error, DYNALOCK_ERR_CLOSED, "the store is being closed")
                    : dlk_fail(error, DYNALOCK_ERR_BUSY,
                               "the last renewal of the tenure before is still under way");
+    }
+    if (dlk_tenure_new(tenure) != 0) {
+        return dlk_fail(error, DYNALOCK_ERR_SYSTEM, "no random bytes could be had");
     }
     memcpy(lock->was_held ? lock->finished : lock->abandoned, lock->tenure, sizeof lock->tenure);
     lock->was_held = lock->was_lost = false;
@@ -466,33 +446,123 @@ static int acquire_start(dynalock_lock *lock, int stop_fd, dynalock_error *error
     return 0;
 }
 
-static int acquire_run(dynalock_lock *lock, int stop_fd, int64_t wait_ms, dynalock_error *error)
+/* With the new tenure. */
+static int acquire_prepare(struct acquisition *a)
 {
-    struct acquisition a = {.lock = lock, .after = dlk_cleanup_new(lock)};
-    if (a.after == NULL) {
-        return dlk_fail(error, DYNALOCK_ERR_MEMORY, "out of memory");
+    a->after = dlk_cleanup_new(a->lock);
+    if (a->after == NULL) {
+        return dlk_fail(&a->error, DYNALOCK_ERR_MEMORY, "out of memory");
     }
-    a.call = &a.after->call;
-    int code = acquire_loop(&a, stop_fd, wait_ms);
-    if (code != 0) {
-        if (a.after->unsure > 0 || (a.call->exchange.lane != NULL && a.call->write)) {
-            a.error.flags |= DYNALOCK_ERROR_OUTCOME_UNKNOWN;
-        }
-        if (error != NULL) {
-            *error = a.error;
-        }
-    }
+    a->call = &a->after->call;
+    a->limit_us = INT64_MAX;
+    return 0;
+}
+
+static int64_t acquire_end_us(const dynalock_lock *lock, int64_t wait_ms)
+{
+    bool for_ever = wait_ms < 0 || wait_ms > ACQUIRE_WAIT_MAX_MS;
+    return for_ever ? INT64_MAX : dlk_lock_now(lock) + wait_ms * 1000;
+}
+
+static void acquire_idle(dynalock_lock *lock)
+{
     (void)pthread_mutex_lock(&lock->store->mutex);
-    dlk_lock_note(lock, code, code != 0 ? a.error.message : "");
-    bool open = code != 0 && (a.after->unsure > 0 || a.call->exchange.lane != NULL);
-    if (open) {
-        dlk_cleanup_start(a.after);
+    if (lock->state == DYNALOCK_LOCK_ACQUIRING) {
+        lock->state = DYNALOCK_LOCK_IDLE;
     }
     (void)pthread_mutex_unlock(&lock->store->mutex);
-    if (!open) {
-        dlk_cleanup_free(a.after);
+}
+
+/* ---- On the caller's thread ---- */
+
+static enum acquire_step acquire_try(struct acquisition *a, int stop_fd)
+{
+    enum acquire_step step = acquire_begin(a);
+    while (step == ACQUIRE_SEND) {
+        int code = dlk_call_run(a->lock->store, a->call, stop_fd);
+        if (code == DYNALOCK_ERR_CANCELLED || code == DYNALOCK_ERR_CLOSED) {
+            bool over =
+                a->call->exchange.lane == NULL; /* else the keeper will see what comes of it */
+            a->after->unsure += over && a->call->write && a->call->unanswered ? 1 : 0;
+            (void)dlk_call_fail(a->call, code, &a->error);
+            return ACQUIRE_FAIL;
+        }
+        step = acquire_answered(a);
+    }
+    return acquire_settle(a, step);
+}
+
+/* Waits until it is time to look again. 0: look; else why not. */
+static int acquire_wait(struct acquisition *a, int stop_fd)
+{
+    dynalock_store *store = a->lock->store;
+    const int stops[2] = {stop_fd, store->closed.read_fd};
+    int64_t until_us = acquire_until(a);
+    for (;;) {
+        int64_t left_us = until_us - dlk_lock_now(a->lock);
+        if (left_us <= 0) {
+            return dlk_lock_now(a->lock) < a->end_us ? 0 : acquire_give_up(a);
+        }
+        int stopped = dlk_wait_readable(stops, 2, left_us / 1000 + 1);
+        if (stopped == 0) {
+            return dlk_fail(&a->error, DYNALOCK_ERR_CANCELLED,
+                            "the stop descriptor became readable");
+        }
+        if (stopped == 1) {
+            return dlk_fail(&a->error, DYNALOCK_ERR_CLOSED, "the store is being closed");
+        }
+    }
+}
+
+static int acquire_loop(struct acquisition *a, int stop_fd)
+{
+    for (;;) {
+        enum acquire_step step = acquire_try(a, stop_fd);
+        if (step == ACQUIRE_WON) {
+            acquire_log(a, true);
+            return 0;
+        }
+        if (step == ACQUIRE_FAIL) {
+            return a->error.code;
+        }
+        acquire_log(a, false);
+        a->limit_us = a->end_us;
+        int code = acquire_wait(a, stop_fd);
+        if (code != 0) {
+            return code;
+        }
+    }
+}
+
+static int acquire_run(dynalock_lock *lock, int stop_fd, int64_t wait_ms, dynalock_error *error)
+{
+    struct acquisition a = {.lock = lock, .end_us = acquire_end_us(lock, wait_ms)};
+    int code = acquire_prepare(&a);
+    if (code == 0) {
+        code = acquire_loop(&a, stop_fd);
+        if (code == 0) {
+            dlk_cleanup_free(a.after);
+        } else {
+            acquire_failed_for_good(&a, a.call->exchange.lane != NULL, dlk_cleanup_start);
+        }
+    }
+    if (code != 0 && error != NULL) {
+        *error = a.error;
     }
     return code;
+}
+
+/* With the mutex held: waits for the last renewal of the tenure before to end. */
+static int acquire_await_renewal(dynalock_lock *lock, int stop_fd, dynalock_error *error)
+{
+    int64_t until_us = dlk_lock_now(lock) + lock->store->attempt_timeout_ms * 1000;
+    while (lock->renewing && !lock->store->closing && dlk_lock_now(lock) < until_us &&
+           dlk_wait_readable(&stop_fd, 1, 0) < 0) {
+        dlk_lock_await_renewal(lock, dlk_lock_now(lock) + ACQUIRE_LOOK_US);
+    }
+    return dlk_wait_readable(&stop_fd, 1, 0) < 0
+               ? 0
+               : dlk_fail(error, DYNALOCK_ERR_CANCELLED, "the stop descriptor is readable");
 }
 
 int dynalock_lock_acquire(dynalock_lock *lock, int stop_fd, int64_t wait_ms, dynalock_error *error)
@@ -501,19 +571,185 @@ int dynalock_lock_acquire(dynalock_lock *lock, int stop_fd, int64_t wait_ms, dyn
     if (code != 0) {
         return code;
     }
-    code = acquire_start(lock, stop_fd, error);
+    code = acquire_check(lock, error);
+    if (code == 0) {
+        code = acquire_await_renewal(lock, stop_fd, error);
+    }
+    if (code == 0) {
+        code = acquire_start(lock, error);
+    }
     (void)pthread_mutex_unlock(&lock->store->mutex);
     if (code == 0) {
         code = dlk_keeper_start(lock->store, error);
         if (code == 0) {
             code = acquire_run(lock, stop_fd, wait_ms, error);
         }
-        (void)pthread_mutex_lock(&lock->store->mutex);
-        if (lock->state == DYNALOCK_LOCK_ACQUIRING) {
-            lock->state = DYNALOCK_LOCK_IDLE;
-        }
-        (void)pthread_mutex_unlock(&lock->store->mutex);
+        acquire_idle(lock);
     }
     dlk_lock_leave(lock);
+    return code;
+}
+
+/* ---- On the keeper, with nobody waiting ---- */
+
+struct acquire_started {
+    struct dlk_started base;
+    struct acquisition a;
+    bool calling;
+};
+
+static struct acquire_started *acquire_of(void *member, size_t offset)
+{
+    return (struct acquire_started *)(void *)((char *)member - offset);
+}
+
+static void acquire_ended(struct acquire_started *x, int code)
+{
+    bool under_way = x->calling && dlk_keeper_cancel(x->a.call);
+    if (code == 0) {
+        dlk_cleanup_free(x->a.after);
+        x->a.after = NULL;
+    } else if (x->a.after != NULL) {
+        acquire_failed_for_good(&x->a, under_way, dlk_cleanup_follow);
+    }
+    acquire_idle(x->a.lock);
+    dlk_started_end(&x->base, code, &x->a.error);
+}
+
+/* It is not wanted any more. */
+static void acquire_stopped(struct acquire_started *x, int code)
+{
+    struct acquisition *a = &x->a;
+    dlk_keeper_leave_turn(a->lock->store, &x->base.turn);
+    if (x->calling && a->call->write && a->call->unanswered && !a->call->under_way) {
+        a->after->unsure++;
+    }
+    (void)dlk_fail(&a->error, code,
+                   code == DYNALOCK_ERR_CLOSED ? "the store is being closed"
+                                               : "the acquisition was cancelled");
+    acquire_ended(x, code);
+}
+
+static void acquire_called(struct dlk_call *call);
+
+static void acquire_continue(struct acquire_started *x, enum acquire_step step)
+{
+    struct acquisition *a = &x->a;
+    if (step == ACQUIRE_SEND) {
+        a->call->context = x;
+        a->call->done = acquire_called;
+        x->calling = true;
+        dlk_keeper_send(a->call);
+        return;
+    }
+    step = acquire_settle(a, step);
+    if (step == ACQUIRE_FAIL) {
+        acquire_ended(x, a->error.code);
+        return;
+    }
+    acquire_log(a, step == ACQUIRE_WON);
+    if (step == ACQUIRE_WON) {
+        acquire_ended(x, 0);
+        return;
+    }
+    a->limit_us = a->end_us;
+    dlk_started_resume(&x->base, acquire_until(a));
+}
+
+static void acquire_called(struct dlk_call *call)
+{
+    struct acquire_started *x = call->context;
+    x->calling = false;
+    acquire_continue(x, acquire_answered(&x->a));
+}
+
+/* Its turn has come. */
+static void acquire_go(struct dlk_turn *turn)
+{
+    struct acquire_started *x = acquire_of(turn, offsetof(struct acquire_started, base.turn));
+    struct acquisition *a = &x->a;
+    int stop = dlk_started_stopped(&x->base);
+    if (stop != 0) {
+        acquire_stopped(x, stop);
+        return;
+    }
+    if (a->after == NULL) {
+        if (dlk_started_awaits_renewal(&x->base)) {
+            return;
+        }
+        (void)pthread_mutex_lock(&a->lock->store->mutex);
+        int code = acquire_start(a->lock, &a->error);
+        (void)pthread_mutex_unlock(&a->lock->store->mutex);
+        if (code == 0) {
+            code = acquire_prepare(a);
+        }
+        if (code != 0) {
+            acquire_ended(x, code);
+            return;
+        }
+    }
+    acquire_continue(x, acquire_begin(a));
+}
+
+static void acquire_fire(struct dlk_timer *timer)
+{
+    struct acquire_started *x = acquire_of(timer, offsetof(struct acquire_started, base.timer));
+    struct acquisition *a = &x->a;
+    int stop = dlk_started_stopped(&x->base);
+    if (stop != 0) {
+        acquire_stopped(x, stop);
+    } else if (a->after != NULL && dlk_lock_now(a->lock) >= a->end_us) {
+        acquire_ended(x, acquire_give_up(a));
+    } else {
+        dlk_keeper_turn(a->lock->store, &x->base.turn);
+    }
+}
+
+static void acquire_free(struct dlk_started *started)
+{
+    struct acquire_started *x = acquire_of(started, offsetof(struct acquire_started, base));
+    dlk_cleanup_free(x->a.after);
+    free(x);
+}
+
+int dynalock_lock_acquire_start(dynalock_lock *lock, int64_t wait_ms, dynalock_error *error)
+{
+    int code = dlk_lock_enter(lock, error);
+    if (code != 0) {
+        return code;
+    }
+    (void)pthread_mutex_unlock(&lock->store->mutex);
+    struct acquire_started *x = calloc(1, sizeof *x);
+    code = x != NULL ? dlk_keeper_start(lock->store, error)
+                     : dlk_fail(error, DYNALOCK_ERR_MEMORY, "out of memory");
+    (void)pthread_mutex_lock(&lock->store->mutex);
+    if (code == 0) {
+        code = acquire_check(lock, error);
+    }
+    if (code == 0) {
+        *x = (struct acquire_started){.base = {.lock = lock,
+                                               .kind = DYNALOCK_LOCK_EVENT_ACQUIRE,
+                                               .timer.fire = acquire_fire,
+                                               .turn.go = acquire_go,
+                                               .free = acquire_free},
+                                      .a = {.lock = lock, .end_us = acquire_end_us(lock, wait_ms)}};
+        lock->state = DYNALOCK_LOCK_ACQUIRING;
+        dlk_started_begin(&x->base);
+    }
+    (void)pthread_mutex_unlock(&lock->store->mutex);
+    if (code != 0) {
+        free(x);
+    }
+    dlk_lock_leave(lock);
+    return code;
+}
+
+int dynalock_lock_cancel(dynalock_lock *lock, dynalock_error *error)
+{
+    int code = dlk_lock_look(lock, error);
+    if (code == 0) {
+        dlk_started_stop(lock, DYNALOCK_ERR_CANCELLED);
+        dlk_lock_looked(lock);
+    }
     return code;
 }

@@ -193,6 +193,7 @@ static void store_abandon(dynalock_store *store)
     dlk_keeper_abandon(store);
     dlk_transport_abandon(store->transport);
     dlk_wake_close(&store->closed);
+    dlk_events_close(store);
     dlk_sigv4_signer_free(store->signer);
     dlk_refresh_abandon(&store->refresh);
     dlk_config_free(&store->config);

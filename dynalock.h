@@ -651,6 +651,84 @@ DYNALOCK_API int dynalock_lock_lost_fd(dynalock_lock *lock, int *fd, dynalock_er
 DYNALOCK_API int dynalock_lock_holder(dynalock_lock *lock, dynalock_kv **kv, bool *mine,
                                       dynalock_error *error);
 
+/* ---- Locks in an event loop ------------------------------------------------------------------ */
+
+/*
+ * The same without waiting: an acquisition or a release is started, the keeper does it (rule 6), and its
+ * end is told by an event. Wait for the descriptor in the loop (level-triggered, or take events until
+ * there is none), and take the events there. Any number may be under way at once, on one thread; the
+ * keeper sends max_connections requests at a time, renewals and releases first. Until the event has been taken,
+ * acquire, renew and release on that lock, and their start, answer DYNALOCK_ERR_BUSY.
+ *
+ * Losses are told in the same way, of every lock, besides on_lost: one that is not taken before the lock
+ * is acquired or released next is told no more. The events of one lock come in the order in which they
+ * happened. None is dropped for want of memory.
+ */
+
+enum dynalock_lock_event_kind {
+    DYNALOCK_LOCK_EVENT_NONE = 0,    /* there is no event now */
+    DYNALOCK_LOCK_EVENT_ACQUIRE = 1, /* dynalock_lock_acquire_start has ended */
+    DYNALOCK_LOCK_EVENT_RELEASE = 2, /* dynalock_lock_release_start has ended */
+    DYNALOCK_LOCK_EVENT_LOST = 3 /* the lock was lost; it may have been acquired anew meanwhile */
+};
+
+typedef struct dynalock_lock_event {
+    int kind;  /* enum dynalock_lock_event_kind */
+    int code;  /* what dynalock_lock_acquire or _release would have returned; DYNALOCK_ERR_LOST */
+    int cause; /* enum dynalock_cause, with DYNALOCK_ERR_LOST */
+    int reserved_int;
+    int64_t token;        /* the lock's fencing token */
+    dynalock_lock *lock;  /* NULL: none */
+    void *context;        /* dynalock_lock_options.context */
+    dynalock_error error; /* where code is not 0 */
+    int64_t reserved[4];
+} dynalock_lock_event;
+
+/*
+ * Starts what dynalock_lock_acquire does. wait_ms: as there. The first call on a store starts its
+ * threads. Nothing is sent on this thread, and nothing waited for.
+ * DYNALOCK_ERR_BUSY (as dynalock_lock_acquire; or something is started, or its event not taken), _SYSTEM,
+ * _MEMORY, _CLOSED, _FORKED: nothing was started. All else is told by the event.
+ */
+DYNALOCK_API int dynalock_lock_acquire_start(dynalock_lock *lock, int64_t wait_ms,
+                                             dynalock_error *error);
+
+/*
+ * Starts what dynalock_lock_release does: final from here on. DYNALOCK_ERR_NOT_HELD, _LOST (as
+ * dynalock_lock_release, without a request), _BUSY, _MEMORY, _CLOSED, _FORKED: nothing was started.
+ */
+DYNALOCK_API int dynalock_lock_release_start(dynalock_lock *lock, dynalock_error *error);
+
+/*
+ * Ends an acquisition that was started: its event follows at once, with DYNALOCK_ERR_CANCELLED, or with 0
+ * if it was acquired just before. What it may have left is removed, as with a stop descriptor. Where
+ * nothing is to be cancelled, nothing happens. DYNALOCK_ERR_CLOSED, _FORKED.
+ */
+DYNALOCK_API int dynalock_lock_cancel(dynalock_lock *lock, dynalock_error *error);
+
+/*
+ * The store's descriptor for events: readable while there is one to take. It is the store's: wait on it,
+ * do not read it, do not close it; take it out of the loop before dynalock_close. Made by the first call.
+ * DYNALOCK_ERR_SYSTEM, _CLOSED, _FORKED.
+ */
+DYNALOCK_API int dynalock_event_fd(dynalock_store *store, int *fd, dynalock_error *error);
+
+/*
+ * Takes the next event, without waiting; kind DYNALOCK_LOCK_EVENT_NONE where there is none. Of a lock that
+ * is freed no event is taken any more. DYNALOCK_ERR_ARGUMENT, _CLOSED, _FORKED.
+ */
+DYNALOCK_API int dynalock_next_event(dynalock_store *store, dynalock_lock_event *event,
+                                     dynalock_error *error);
+
+/*
+ * The same for one lock. Once it has a descriptor of its own, its events are taken by
+ * dynalock_lock_next_event, and not by dynalock_next_event. The descriptor is the lock's, until
+ * dynalock_lock_free. DYNALOCK_ERR_SYSTEM, _MEMORY, _CLOSED, _FORKED.
+ */
+DYNALOCK_API int dynalock_lock_event_fd(dynalock_lock *lock, int *fd, dynalock_error *error);
+DYNALOCK_API int dynalock_lock_next_event(dynalock_lock *lock, dynalock_lock_event *event,
+                                          dynalock_error *error);
+
 /* ---- What goes on ---------------------------------------------------------------------------- */
 
 typedef struct dynalock_counters {

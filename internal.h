@@ -2,7 +2,7 @@
 /*
  * What the library's files share among themselves. Calls go down this list, never up:
  *   dynalock
- *   lock, acquire, renew, release
+ *   lock, acquire, renew, release, events
  *   kv, table
  *   keeper
  *   client, request, record, store
@@ -551,6 +551,18 @@ bool dlk_in_callback(void); /* this thread is in a callback of the caller's */
 void dlk_callback_begin(void);
 void dlk_callback_end(void);
 
+/* What waits for its turn to send a request; keeper.c's. */
+struct dlk_turn {
+    struct dlk_turn *next, *previous;
+    bool queued;
+    bool urgent; /* before all that are not */
+    void (*go)(struct dlk_turn *turn);
+};
+
+struct dlk_turns {
+    struct dlk_turn *first, *last;
+};
+
 /* ---- client.c: one DynamoDB call, all its attempts
  * ------------------------------------------------ */
 
@@ -583,6 +595,8 @@ struct dlk_call {
     struct dlk_service_error service;
 
     struct dlk_timer timer; /* keeper.c's: the next attempt */
+    struct dlk_turn turn;
+    bool under_way; /* it has sent an attempt, and done is to come */
     void (*done)(struct dlk_call *call);
     void *context;
     dynalock_store *store;
@@ -703,8 +717,18 @@ bool dlk_keeper_forget(dynalock_store *store, struct dlk_timer *timer);
 void dlk_watch_schedule(dynalock_store *store, struct dlk_timer *timer, int64_t due_us);
 bool dlk_watch_forget(dynalock_store *store, struct dlk_timer *timer);
 
-/* On the keeper: runs the call; call->done is called there. */
+/* On the keeper, which sends at most max_connections requests at a time: turn->go is called as soon as
+ * one may be sent, perhaps at once, in the order of asking, those that are urgent first. */
+void dlk_keeper_turn(dynalock_store *store, struct dlk_turn *turn);
+void dlk_keeper_leave_turn(dynalock_store *store,
+                           struct dlk_turn *turn); /* nothing, if it waits not */
+/* On the keeper: runs the call, whose done is called there: when its turn comes; at once, in turn->go,
+ * and in done after an answer. */
 void dlk_keeper_call(struct dlk_call *call);
+void dlk_keeper_send(struct dlk_call *call);
+/* On the keeper: forgets a call that dlk_keeper_call runs. True: an attempt is under way, and call->done,
+ * which may be another by now, is called when it has ended. */
+bool dlk_keeper_cancel(struct dlk_call *call);
 /* On the keeper: takes over a call that dlk_call_run left under way. */
 void dlk_keeper_adopt(struct dlk_call *call);
 
@@ -763,12 +787,21 @@ int dlk_refresh_take(dynalock_store *store, struct dlk_credentials **set, uint64
 /* Waits until there is something to take, or the fetch under way has failed, or until_us. -1; or the
  * index of the descriptor of stops (two at the most) that became readable. */
 int dlk_refresh_await(dynalock_store *store, const int *stops, size_t count, int64_t until_us);
+/* Whether there is nothing to sign with, but will be, or a reason why not; begins a fetch, as take. */
+bool dlk_refresh_is_coming(dynalock_store *store);
 /* The service knows those of that serial no more. True: others are there, or are being fetched. */
 bool dlk_refresh_refuse(dynalock_store *store, uint64_t serial);
 void dlk_refresh_close(
     dynalock_store *store); /* no call is in progress: ends the fetch under way */
 void dlk_refresh_free(struct dlk_refresh *refresh);
 void dlk_refresh_abandon(struct dlk_refresh *refresh); /* in a child of fork */
+
+/* What event loops are to be told; events.c's, under the store's mutex. */
+struct dlk_events {
+    struct dynalock_lock *first, *last; /* that have something to tell, by event_next */
+    struct dlk_wake wake;               /* readable while there is one */
+    bool open;
+};
 
 struct dynalock_store {
     char *table, *partition;
@@ -813,6 +846,12 @@ struct dynalock_store {
     struct dlk_alarm keeper_alarm, watch_alarm;
     struct dlk_wake watch_wake;
     struct dlk_timers keeper_timers, watch_timers;
+    unsigned started; /* operations that are under way without anybody waiting */
+    struct dlk_events events;
+    /* The keeper's own, without the mutex. */
+    struct dlk_turns urgent_turns, turns;
+    int sending; /* requests */
+    struct dlk_timer credentials_timer;
     /* lock.c's: runs one callback that is owed, on the watch; false: none is. */
     bool (*tell)(dynalock_store *store);
 };
@@ -840,6 +879,7 @@ void dlk_locks_close(dynalock_store *store, int64_t until_us);
 void dlk_locks_closed(dynalock_store *store);
 /* In a child of fork: frees the store, when no lock is left. */
 void dlk_locks_abandon(dynalock_store *store);
+void dlk_events_close(dynalock_store *store);
 void dlk_cleanups_drop(dynalock_store *store); /* the keeper has ended */
 unsigned dlk_cleanups_pending(dynalock_store *store);
 

@@ -10,6 +10,7 @@
 /* Between two looks at the deadlines while the watch is in a callback, or the host has closed what
  * wakes a thread up. */
 #define KEEPER_JUDGE_MS 25
+#define KEEPER_CREDENTIALS_US INT64_C(25000) /* between two looks for credentials that are coming */
 #define KEEPER_SLICE_MS 250 /* where there is no clock that wakes up and counts suspended time */
 
 /* Arms the alarm for the next timer; how long to wait at the most. */
@@ -107,6 +108,195 @@ static void *watch_main(void *context)
     return NULL;
 }
 
+/* ---- Timers ---- */
+
+static bool timers_put(struct dlk_timers *timers, struct dlk_timer *timer, int64_t due_us)
+{
+    dlk_timers_add(timers, timer, due_us);
+    return timers->root == timer;
+}
+
+void dlk_keeper_schedule(dynalock_store *store, struct dlk_timer *timer, int64_t due_us)
+{
+    if (timers_put(&store->keeper_timers, timer, due_us) && store->running &&
+        pthread_equal(pthread_self(), store->keeper_thread) == 0) {
+        dlk_loop_wake(store->loop);
+    }
+}
+
+bool dlk_keeper_forget(dynalock_store *store, struct dlk_timer *timer)
+{
+    bool queued = timer->queued;
+    dlk_timers_remove(&store->keeper_timers, timer);
+    return queued;
+}
+
+void dlk_watch_schedule(dynalock_store *store, struct dlk_timer *timer, int64_t due_us)
+{
+    if (timers_put(&store->watch_timers, timer, due_us) && store->running) {
+        dlk_wake_up(&store->watch_wake);
+    }
+}
+
+bool dlk_watch_forget(dynalock_store *store, struct dlk_timer *timer)
+{
+    bool queued = timer->queued;
+    dlk_timers_remove(&store->watch_timers, timer);
+    return queued;
+}
+
+/* ---- Turns ---- */
+
+static struct dlk_turns *turns_of(dynalock_store *store, const struct dlk_turn *turn)
+{
+    return turn->urgent ? &store->urgent_turns : &store->turns;
+}
+
+static void turns_unlink(struct dlk_turns *turns, struct dlk_turn *turn)
+{
+    *(turn->previous != NULL ? &turn->previous->next : &turns->first) = turn->next;
+    *(turn->next != NULL ? &turn->next->previous : &turns->last) = turn->previous;
+    turn->next = turn->previous = NULL;
+    turn->queued = false;
+}
+
+/* Whoever is urgent does not wait for credentials: it is to say that there are none. */
+static struct dlk_turn *turns_next(dynalock_store *store)
+{
+    if (store->urgent_turns.first != NULL || store->turns.first == NULL) {
+        return store->urgent_turns.first;
+    }
+    if (!dlk_refresh_is_coming(store)) {
+        return store->turns.first;
+    }
+    (void)pthread_mutex_lock(&store->mutex);
+    dlk_keeper_schedule(store, &store->credentials_timer,
+                        dlk_store_boot_us(store) + KEEPER_CREDENTIALS_US);
+    (void)pthread_mutex_unlock(&store->mutex);
+    return NULL;
+}
+
+static void turns_grant(dynalock_store *store)
+{
+    struct dlk_turn *turn = NULL;
+    while (store->sending < store->max_connections && (turn = turns_next(store)) != NULL) {
+        turns_unlink(turns_of(store, turn), turn);
+        turn->go(turn);
+    }
+}
+
+static void turns_look_again(struct dlk_timer *timer)
+{
+    turns_grant(
+        (dynalock_store *)(void *)((char *)timer - offsetof(dynalock_store, credentials_timer)));
+}
+
+void dlk_keeper_turn(dynalock_store *store, struct dlk_turn *turn)
+{
+    struct dlk_turns *turns = turns_of(store, turn);
+    turn->previous = turns->last;
+    turn->next = NULL;
+    *(turns->last != NULL ? &turns->last->next : &turns->first) = turn;
+    turns->last = turn;
+    turn->queued = true;
+    turns_grant(store);
+}
+
+void dlk_keeper_leave_turn(dynalock_store *store, struct dlk_turn *turn)
+{
+    if (turn->queued) {
+        turns_unlink(turns_of(store, turn), turn);
+    }
+}
+
+/* ---- Calls ---- */
+
+static struct dlk_call *keeper_call_of(void *member, size_t offset)
+{
+    return (struct dlk_call *)(void *)((char *)member - offset);
+}
+
+static void keeper_judge(struct dlk_call *call)
+{
+    dynalock_store *store = call->store;
+    int64_t wait_ms = 0;
+    if (dlk_call_judge(store, call, &wait_ms)) {
+        call->done(call);
+        return;
+    }
+    (void)pthread_mutex_lock(&store->mutex);
+    dlk_keeper_schedule(store, &call->timer, dlk_store_boot_us(store) + wait_ms * 1000);
+    (void)pthread_mutex_unlock(&store->mutex);
+}
+
+static void keeper_answered(struct dlk_exchange *exchange)
+{
+    struct dlk_call *call = exchange->context;
+    dynalock_store *store = call->store;
+    store->sending--;
+    call->under_way = false;
+    keeper_judge(call);
+    turns_grant(store);
+}
+
+static void keeper_answered_adopted(struct dlk_exchange *exchange)
+{
+    keeper_judge(exchange->context);
+}
+
+static void keeper_send_in_turn(struct dlk_turn *turn)
+{
+    dlk_keeper_send(keeper_call_of(turn, offsetof(struct dlk_call, turn)));
+}
+
+static void keeper_send_again(struct dlk_timer *timer)
+{
+    struct dlk_call *call = keeper_call_of(timer, offsetof(struct dlk_call, timer));
+    dlk_keeper_turn(call->store, &call->turn);
+}
+
+static void keeper_own(struct dlk_call *call, void (*answered)(struct dlk_exchange *exchange))
+{
+    call->timer.fire = keeper_send_again;
+    call->turn.go = keeper_send_in_turn;
+    call->turn.urgent = call->exempt;
+    call->exchange.done = answered;
+    call->exchange.context = call;
+}
+
+void dlk_keeper_send(struct dlk_call *call)
+{
+    keeper_own(call, keeper_answered);
+    if (dlk_call_begin(call->store, call)) {
+        call->store->sending++;
+        call->under_way = true;
+        dlk_loop_start(call->store->loop, &call->exchange);
+    } else {
+        call->done(call);
+    }
+}
+
+void dlk_keeper_call(struct dlk_call *call)
+{
+    keeper_own(call, keeper_answered);
+    dlk_keeper_turn(call->store, &call->turn);
+}
+
+bool dlk_keeper_cancel(struct dlk_call *call)
+{
+    dlk_keeper_leave_turn(call->store, &call->turn);
+    (void)pthread_mutex_lock(&call->store->mutex);
+    (void)dlk_keeper_forget(call->store, &call->timer);
+    (void)pthread_mutex_unlock(&call->store->mutex);
+    return call->under_way;
+}
+
+void dlk_keeper_adopt(struct dlk_call *call)
+{
+    keeper_own(call, keeper_answered_adopted);
+    dlk_loop_adopt(call->store->loop, &call->exchange);
+}
+
 /* ---- Starting and stopping ---- */
 
 static void keeper_close(dynalock_store *store)
@@ -120,6 +310,7 @@ static void keeper_close(dynalock_store *store)
 
 static int keeper_open(dynalock_store *store, dynalock_error *error)
 {
+    store->credentials_timer.fire = turns_look_again;
     store->keeper_alarm.fd = store->watch_alarm.fd = -1;
     store->watch_wake.read_fd = store->watch_wake.write_fd = -1;
     int code = dlk_loop_new(store->transport, store->max_connections, &store->loop, error);
@@ -202,90 +393,4 @@ void dlk_keeper_abandon(dynalock_store *store)
         keeper_close(store);
         store->running = false;
     }
-}
-
-/* ---- Timers ---- */
-
-static bool timers_put(struct dlk_timers *timers, struct dlk_timer *timer, int64_t due_us)
-{
-    dlk_timers_add(timers, timer, due_us);
-    return timers->root == timer;
-}
-
-void dlk_keeper_schedule(dynalock_store *store, struct dlk_timer *timer, int64_t due_us)
-{
-    if (timers_put(&store->keeper_timers, timer, due_us) && store->running &&
-        pthread_equal(pthread_self(), store->keeper_thread) == 0) {
-        dlk_loop_wake(store->loop);
-    }
-}
-
-bool dlk_keeper_forget(dynalock_store *store, struct dlk_timer *timer)
-{
-    bool queued = timer->queued;
-    dlk_timers_remove(&store->keeper_timers, timer);
-    return queued;
-}
-
-void dlk_watch_schedule(dynalock_store *store, struct dlk_timer *timer, int64_t due_us)
-{
-    if (timers_put(&store->watch_timers, timer, due_us) && store->running) {
-        dlk_wake_up(&store->watch_wake);
-    }
-}
-
-bool dlk_watch_forget(dynalock_store *store, struct dlk_timer *timer)
-{
-    bool queued = timer->queued;
-    dlk_timers_remove(&store->watch_timers, timer);
-    return queued;
-}
-
-/* ---- Calls ---- */
-
-static void keeper_send(struct dlk_call *call)
-{
-    if (dlk_call_begin(call->store, call)) {
-        dlk_loop_start(call->store->loop, &call->exchange);
-    } else {
-        call->done(call);
-    }
-}
-
-static void keeper_send_again(struct dlk_timer *timer)
-{
-    keeper_send((struct dlk_call *)((char *)timer - offsetof(struct dlk_call, timer)));
-}
-
-static void keeper_answered(struct dlk_exchange *exchange)
-{
-    struct dlk_call *call = exchange->context;
-    dynalock_store *store = call->store;
-    int64_t wait_ms = 0;
-    if (dlk_call_judge(store, call, &wait_ms)) {
-        call->done(call);
-        return;
-    }
-    (void)pthread_mutex_lock(&store->mutex);
-    dlk_keeper_schedule(store, &call->timer, dlk_store_boot_us(store) + wait_ms * 1000);
-    (void)pthread_mutex_unlock(&store->mutex);
-}
-
-static void keeper_own(struct dlk_call *call)
-{
-    call->timer.fire = keeper_send_again;
-    call->exchange.done = keeper_answered;
-    call->exchange.context = call;
-}
-
-void dlk_keeper_call(struct dlk_call *call)
-{
-    keeper_own(call);
-    keeper_send(call);
-}
-
-void dlk_keeper_adopt(struct dlk_call *call)
-{
-    keeper_own(call);
-    dlk_loop_adopt(call->store->loop, &call->exchange);
 }

@@ -35,10 +35,17 @@ void dlk_lock_ref(dynalock_lock *lock)
 
 static void lock_free_memory(dynalock_lock *lock)
 {
-    dlk_call_free(&lock->renewal_call);
+    dlk_renewal_free(lock->under_way);
+    if (lock->started != NULL) {
+        lock->started->free(lock->started);
+    }
     dlk_buffer_free(&lock->value);
     if (lock->lost_open) {
         dlk_wake_close(&lock->lost);
+    }
+    if (lock->event_wake != NULL) {
+        dlk_wake_close(lock->event_wake);
+        free(lock->event_wake);
     }
     free(lock->holder);
     free(lock->key);
@@ -173,6 +180,7 @@ void dlk_lock_lose(dynalock_lock *lock, int cause)
     }
     dlk_count(lock->store, DLK_LOST);
     lock_owe(lock);
+    dlk_events_loss(lock);
 }
 
 void dlk_lock_judge(dynalock_lock *lock)
@@ -398,7 +406,6 @@ int dynalock_lock_new(dynalock_store *store, const char *key, const dynalock_loc
     if (code == 0) {
         code = lock_set_texts(made, key, error);
     }
-    dlk_call_init(store, &made->renewal_call, "UpdateItem", made->key);
     if (code == 0) {
         lock_link(made);
         *lock = made;
@@ -465,11 +472,14 @@ void dynalock_lock_free(dynalock_lock *lock)
         (void)pthread_cond_wait(&store->changed, &store->mutex);
     }
     dlk_lock_judge(lock);
-    if (!store->closing) {
+    bool releasing = lock->started != NULL && !lock->started->ended &&
+                     lock->state == DYNALOCK_LOCK_RELEASING;
+    if (!store->closing && !releasing) {
         lock_release_later(lock);
     }
-    lock->state = DYNALOCK_LOCK_IDLE;
+    lock->state = releasing ? DYNALOCK_LOCK_RELEASING : DYNALOCK_LOCK_IDLE;
     dlk_lock_disarm(lock);
+    dlk_events_free(lock);
     (void)pthread_mutex_unlock(&store->mutex);
     dlk_lock_unref(lock);
 }
@@ -480,10 +490,13 @@ void dlk_locks_close(dynalock_store *store, int64_t until_us)
 {
     (void)pthread_mutex_lock(&store->mutex);
     for (dynalock_lock *lock = store->locks; lock != NULL; lock = lock->next) {
-        lock_release_later(lock);
+        dlk_started_stop(lock, DYNALOCK_ERR_CLOSED);
+        if (lock->started == NULL || lock->started->ended) {
+            lock_release_later(lock);
+        }
         dlk_lock_lose(lock, DYNALOCK_CAUSE_CLOSED);
     }
-    while (store->cleanups != NULL && dlk_wait_changed(store, until_us)) {
+    while ((store->cleanups != NULL || store->started > 0) && dlk_wait_changed(store, until_us)) {
     }
     (void)pthread_mutex_unlock(&store->mutex);
 }
@@ -496,9 +509,17 @@ void dlk_locks_closed(dynalock_store *store)
     (void)pthread_mutex_lock(&store->mutex);
     dynalock_lock *next = NULL;
     for (dynalock_lock *lock = store->locks; lock != NULL; lock = next) {
-        unsigned drop = (lock->renewing ? 1U : 0U) + (lock->owed ? 1U : 0U);
+        bool starting = lock->started != NULL && !lock->started->ended;
+        unsigned drop = (lock->under_way != NULL ? 1U : 0U) + (lock->owed ? 1U : 0U) +
+                        (lock->renewal_turn.queued ? 1U : 0U) + (starting ? 1U : 0U);
         next = lock->next;
-        lock->renewing = lock->owed = false;
+        lock->renewing = lock->owed = lock->renewal_turn.queued = false;
+        dlk_renewal_free(lock->under_way);
+        lock->under_way = NULL;
+        if (starting) {
+            (void)dlk_keeper_forget(store, &lock->started->timer);
+            lock->started->ended = true;
+        }
         dlk_lock_disarm(lock);
         lock->references -= drop;
         if (lock->references == 0) {
@@ -508,6 +529,7 @@ void dlk_locks_closed(dynalock_store *store)
         }
     }
     store->owed = NULL;
+    dlk_events_close(store);
     (void)pthread_mutex_unlock(&store->mutex);
 }
 
@@ -532,11 +554,14 @@ int dlk_lock_enter(dynalock_lock *lock, dynalock_error *error)
     if (code != 0) {
         return code;
     }
-    if (lock->in_call) {
+    if (lock->in_call || lock->started != NULL) {
+        const char *why =
+            lock->in_call          ? "another thread is acquiring, renewing or releasing this lock"
+            : lock->started->ended ? "the event of what was started on this lock has not been taken"
+                                   : "what was started on this lock is under way";
         (void)pthread_mutex_unlock(&lock->store->mutex);
         dlk_leave(lock->store);
-        return dlk_fail(error, DYNALOCK_ERR_BUSY,
-                        "another thread is acquiring, renewing or releasing this lock");
+        return dlk_fail(error, DYNALOCK_ERR_BUSY, "%s", why);
     }
     lock->in_call = true;
     return 0;
@@ -557,7 +582,7 @@ void dlk_lock_await_renewal(dynalock_lock *lock, int64_t until_us)
     }
 }
 
-static int lock_look(dynalock_lock *lock, dynalock_error *error)
+int dlk_lock_look(dynalock_lock *lock, dynalock_error *error)
 {
     int code = lock_begin(lock, error);
     if (code == 0) {
@@ -566,7 +591,7 @@ static int lock_look(dynalock_lock *lock, dynalock_error *error)
     return code;
 }
 
-static void lock_looked(dynalock_lock *lock)
+void dlk_lock_looked(dynalock_lock *lock)
 {
     (void)pthread_mutex_unlock(&lock->store->mutex);
     dlk_leave(lock->store);
@@ -581,24 +606,24 @@ static int64_t lock_remaining_us(const dynalock_lock *lock)
 
 int64_t dynalock_lock_remaining_ms(dynalock_lock *lock)
 {
-    if (lock_look(lock, NULL) != 0) {
+    if (dlk_lock_look(lock, NULL) != 0) {
         return 0;
     }
     int64_t left = lock_remaining_us(lock);
-    lock_looked(lock);
+    dlk_lock_looked(lock);
     return left / 1000;
 }
 
 int dynalock_lock_ensure(dynalock_lock *lock, int64_t min_ms, dynalock_error *error)
 {
-    int code = lock_look(lock, error);
+    int code = dlk_lock_look(lock, error);
     if (code != 0) {
         return code;
     }
     int64_t left = lock_remaining_us(lock);
     int state = lock->state;
     int cause = lock->cause;
-    lock_looked(lock);
+    dlk_lock_looked(lock);
     if (state == DYNALOCK_LOCK_LOST) {
         return dlk_fail(error, DYNALOCK_ERR_LOST, "the lock is lost: %s",
                         dynalock_cause_name(cause));
@@ -617,9 +642,9 @@ int dynalock_lock_ensure(dynalock_lock *lock, int64_t min_ms, dynalock_error *er
 static int64_t lock_get(dynalock_lock *lock, int what)
 {
     int64_t value = 0;
-    if (lock_look(lock, NULL) == 0) {
+    if (dlk_lock_look(lock, NULL) == 0) {
         value = what == 0 ? lock->token : what == 1 ? lock->state : lock->cause;
-        lock_looked(lock);
+        dlk_lock_looked(lock);
     }
     return value;
 }
@@ -644,7 +669,7 @@ int dynalock_lock_lost_fd(dynalock_lock *lock, int *fd, dynalock_error *error)
     if (fd == NULL) {
         return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the descriptor");
     }
-    int code = lock_look(lock, error);
+    int code = dlk_lock_look(lock, error);
     if (code != 0) {
         return code;
     }
@@ -657,7 +682,7 @@ int dynalock_lock_lost_fd(dynalock_lock *lock, int *fd, dynalock_error *error)
         lock->lost_open = true;
         *fd = lock->lost.read_fd;
     }
-    lock_looked(lock);
+    dlk_lock_looked(lock);
     return code;
 }
 
@@ -667,11 +692,11 @@ int dynalock_lock_holder(dynalock_lock *lock, dynalock_kv **kv, bool *mine, dyna
     if (kv == NULL) {
         return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the record");
     }
-    int code = lock_look(lock, error);
+    int code = dlk_lock_look(lock, error);
     if (code != 0) {
         return code;
     }
-    lock_looked(lock);
+    dlk_lock_looked(lock);
     code = dynalock_get(lock->store, lock->key, NULL, &found, error);
     if (code == 0) {
         (void)pthread_mutex_lock(&lock->store->mutex);

@@ -24,14 +24,35 @@ struct dlk_sight {
     int64_t since_us;
 };
 
+/* A renewal by the keeper, while it is under way. */
+struct dlk_renewal {
+    dynalock_lock *lock;
+    struct dlk_lease lease;
+    struct dlk_call call;
+};
+
+/* An acquisition or a release that the keeper does, until its event has been taken. Under the store's
+ * mutex, but for timer and turn. */
+struct dlk_started {
+    dynalock_lock *lock;
+    int kind;               /* enum dynalock_lock_event_kind */
+    bool ended;             /* code and error are set */
+    int stop;               /* 0; DYNALOCK_ERR_CANCELLED, _CLOSED: it is to end */
+    struct dlk_timer timer; /* when to go on; it goes on by taking its turn */
+    struct dlk_turn turn;
+    int64_t patience_us; /* until when it waits for the renewal of the tenure before */
+    int code;
+    dynalock_error error;
+    void (*free)(struct dlk_started *started); /* what it is part of; nothing is under way */
+};
+
 struct dynalock_lock {
     dynalock_store *store;
     char *key, *holder;
     struct dlk_buffer value;       /* the attribute value as text; empty: none */
     dynalock_lock_options options; /* with the defaults filled in; its pointers are not used */
     struct dlk_sight sight;        /* the acquirer's */
-    struct dlk_call renewal_call;  /* the renewer's */
-    struct dlk_lease renewal_lease;
+    struct dlk_turn renewal_turn;  /* the keeper's; holds a reference while it is queued */
 
     /* All that follows: under the store's mutex. */
     struct dynalock_lock *next, *previous; /* of store->locks */
@@ -55,8 +76,17 @@ struct dynalock_lock {
     int owed_cause;
     int64_t owed_token;
     struct dlk_timer renewal, deadline;
+    struct dlk_renewal *under_way; /* NULL: none */
     struct dlk_wake lost;
     bool lost_open;
+
+    /* events.c's. */
+    struct dlk_started *started; /* under way, or ended and not told; NULL: none */
+    struct dynalock_lock *event_next, *event_previous; /* of store->events */
+    bool event_queued, loss_untold;
+    int loss_cause;
+    int64_t loss_token;
+    struct dlk_wake *event_wake; /* where asked for */
 };
 
 /* ---- lock.c. With the mutex held, but where it says otherwise. ---- */
@@ -82,12 +112,36 @@ int dlk_lock_enter(dynalock_lock *lock, dynalock_error *error);
 void dlk_lock_leave(dynalock_lock *lock);
 /* With the mutex held: waits for the renewal under way to end, for as long as a call may take. */
 void dlk_lock_await_renewal(dynalock_lock *lock, int64_t until_us);
+/* Without the mutex: looks at the lock's state, and with 0 leaves the mutex held until looked. */
+int dlk_lock_look(dynalock_lock *lock, dynalock_error *error);
+void dlk_lock_looked(dynalock_lock *lock);
 /* Without the mutex. */
 void dlk_lock_log(dynalock_lock *lock, int id, int code, const char *message);
+
+/* ---- events.c. With the mutex held, but where it says otherwise. ---- */
+
+void dlk_events_loss(dynalock_lock *lock);   /* its tenure is lost */
+void dlk_events_forget(dynalock_lock *lock); /* a loss that was not told, and is old news now */
+/* The keeper begins it: started->timer fires there. Takes a reference until it has ended. */
+void dlk_started_begin(struct dlk_started *started);
+/* Without the mutex, on the keeper: it has ended, and is freed once its event has been taken. */
+void dlk_started_end(struct dlk_started *started, int code, const dynalock_error *error);
+/* On the keeper, without the mutex: the code to end with; 0: it goes on. */
+int dlk_started_stopped(struct dlk_started *started);
+/* On the keeper, without the mutex: the timer fires then; now, if it is to end. */
+void dlk_started_resume(struct dlk_started *started, int64_t due_us);
+/* On the keeper, without the mutex: whether the tenure before's last renewal is still under way, and worth
+ * waiting for; then the timer fires again. */
+bool dlk_started_awaits_renewal(struct dlk_started *started);
+void dlk_started_stop(dynalock_lock *lock,
+                      int code); /* what is under way, if it is an acquisition */
+/* The lock is being freed: nobody takes its events any more. What is under way goes on to its end. */
+void dlk_events_free(dynalock_lock *lock);
 
 /* ---- renew.c ---- */
 
 void dlk_renewal_fire(struct dlk_timer *timer);
+void dlk_renewal_free(struct dlk_renewal *renewal); /* nothing is under way; takes NULL */
 
 /* ---- release.c ---- */
 
@@ -112,6 +166,8 @@ struct dlk_cleanup *dlk_cleanup_new(dynalock_lock *lock); /* NULL: no memory */
 void dlk_cleanup_free(struct dlk_cleanup *cleanup);
 void dlk_cleanup_start(
     struct dlk_cleanup *cleanup); /* with the mutex held; the keeper owns it from here on */
+/* The same on the keeper, which sends the call already: it goes on with what comes of it. */
+void dlk_cleanup_follow(struct dlk_cleanup *cleanup);
 
 /* After a failed condition, on this thread: the record as it is; *seen NULL: there is none, or it
  * is no record of dynalock's. */

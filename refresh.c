@@ -196,6 +196,17 @@ int dlk_refresh_take(dynalock_store *store, struct dlk_credentials **set, uint64
     return code;
 }
 
+bool dlk_refresh_is_coming(dynalock_store *store)
+{
+    struct dlk_refresh *refresh = &store->refresh;
+    int64_t real_s = refresh_real_s(store);
+    (void)pthread_mutex_lock(&refresh->mutex);
+    refresh_begin(store, real_s);
+    bool coming = refresh->fetching && !refresh_usable(refresh, real_s);
+    (void)pthread_mutex_unlock(&refresh->mutex);
+    return coming;
+}
+
 /* With the mutex held. */
 static void refresh_forget(struct dlk_refresh *refresh, const struct refresh_waiter *waiter)
 {
@@ -298,8 +309,8 @@ void dlk_refresh_free(struct dlk_refresh *refresh)
 
 void dlk_refresh_abandon(struct dlk_refresh *refresh)
 {
-    if (!refresh
-             ->joinable) { /* or a thread that is not here may have been in the middle of using it */
+    /* Else a thread that is not here may have been in the middle of using it. */
+    if (!refresh->joinable) {
         dlk_refresh_free(refresh);
     }
 }

@@ -43,36 +43,82 @@ static bool release_find(const dynalock_kv *seen, const char *tenure, struct dlk
     return true;
 }
 
-/* ---- By the caller ---- */
+/* ---- A release: a short series of requests, whoever sends them ---- */
 
-/* Without the mutex: sends the release of *lease; 0: the record is not this tenure's any more;
- * *removed: by us. */
-static int release_send(dynalock_lock *lock, struct dlk_call *call, struct dlk_lease *lease,
-                        bool *removed)
+struct release {
+    dynalock_lock *lock;
+    struct dlk_call call;
+    struct dlk_lease lease; /* to be removed */
+    bool was_lost;
+    int64_t valid_until_us, deadline_us;
+    bool again;   /* it is the second delete */
+    bool reading; /* the request under way is a read */
+    bool removed; /* by us */
+    int code;     /* 0: the record is not this tenure's any more */
+};
+
+static void release_remove(struct release *r)
 {
-    int64_t limit_ms = lock->ttl_ms > RELEASE_MIN_MS ? lock->ttl_ms : RELEASE_MIN_MS;
-    limit_ms = limit_ms < lock->store->timeout_ms ? limit_ms : lock->store->timeout_ms;
-    int64_t deadline_us = dlk_lock_now(lock) + limit_ms * 1000;
-    for (int round = 0;; round++) {
-        dynalock_kv *seen = NULL;
-        bool unreadable = false;
-        release_compose(lock->store, call, lock->key, lock->tenure, lease,
-                        lock->options.keep_record);
-        call->deadline_us = deadline_us;
-        int code = dlk_call_complete(call);
-        *removed = code == 0;
-        if (code != DLK_CONDITION_FAILED) {
-            return code;
-        }
-        code = dlk_lock_seen(lock, call, &seen, &unreadable);
-        /* A renewal whose answer was lost has made it a later version: once more, at that one. */
-        bool again = code == 0 && round == 0 && release_find(seen, lock->tenure, lease);
-        *removed = seen != NULL && dlk_record_of(seen, lock->tenure) && release_is_tombstone(seen);
-        dynalock_kv_free(seen);
-        if (!again) {
-            return code;
-        }
+    dynalock_lock *lock = r->lock;
+    release_compose(lock->store, &r->call, lock->key, lock->tenure, &r->lease,
+                    lock->options.keep_record);
+    r->call.deadline_us = r->deadline_us;
+    r->reading = false;
+}
+
+/* After a failed condition: the record as it is, NULL: there is none, or it is not dynalock's. True: a
+ * renewal whose answer was lost has made it a later version, and it is removed at that. */
+static bool release_refused(struct release *r, const dynalock_kv *seen)
+{
+    const char *tenure = r->lock->tenure;
+    r->code = 0;
+    r->removed = seen != NULL && dlk_record_of(seen, tenure) && release_is_tombstone(seen);
+    if (r->again || !release_find(seen, tenure, &r->lease)) {
+        return false;
     }
+    r->again = true;
+    release_remove(r);
+    return true;
+}
+
+static bool release_read(struct release *r)
+{
+    struct dlk_call *call = &r->call;
+    dynalock_kv *seen = NULL;
+    r->code = call->code;
+    if (r->code == 0) {
+        r->code = dlk_json_item(call->exchange.answer.data, call->exchange.answer.length, &seen,
+                                &call->error);
+    }
+    bool known = r->code == 0 || r->code == DYNALOCK_ERR_TYPE;
+    bool more = known && release_refused(r, seen);
+    dynalock_kv_free(seen);
+    return more;
+}
+
+/* Takes the ended call's answer. True: there is more to send. */
+static bool release_answered(struct release *r)
+{
+    struct dlk_call *call = &r->call;
+    if (r->reading) {
+        return release_read(r);
+    }
+    r->code = call->code;
+    r->removed = call->code == 0;
+    if (call->code != DLK_CONDITION_FAILED) {
+        return false;
+    }
+    if (dlk_call_shows_record(call)) {
+        dynalock_kv *seen = call->service.item;
+        call->service.item = NULL;
+        bool more = release_refused(r, seen);
+        dynalock_kv_free(seen);
+        return more;
+    }
+    dlk_request_get(r->lock->store, call, r->lock->key, true, false);
+    call->deadline_us = r->deadline_us;
+    r->reading = true;
+    return true;
 }
 
 /* With the mutex held: what of the lock's state allows a release. 1: it was lost, and there may be
@@ -80,6 +126,7 @@ static int release_send(dynalock_lock *lock, struct dlk_call *call, struct dlk_l
 static int release_check(dynalock_lock *lock, dynalock_error *error)
 {
     dlk_lock_judge(lock);
+    dlk_events_forget(lock);
     switch (lock->state) {
     case DYNALOCK_LOCK_HELD:
     case DYNALOCK_LOCK_RELEASING: return 0;
@@ -94,37 +141,68 @@ static int release_check(dynalock_lock *lock, dynalock_error *error)
     }
 }
 
-/* Without the mutex: the release of a lock that release_check let pass. */
-static int release_run(dynalock_lock *lock, bool was_lost, struct dlk_lease lease,
-                       int64_t valid_until_us, dynalock_error *error)
+/* With the mutex held: begins the release, if it is allowed. From here on this tenure never counts as
+ * held again: the delete may arrive late, whatever comes back. */
+static int release_start(struct release *r, dynalock_error *error)
 {
-    struct dlk_call call;
-    bool removed = false;
-    dlk_call_init(lock->store, &call, "DeleteItem", lock->key);
-    int code = release_send(lock, &call, &lease, &removed);
-    bool in_time = dlk_lock_now(lock) < valid_until_us;
+    dynalock_lock *lock = r->lock;
+    int code = release_check(lock, error);
+    if (code < 0) {
+        return code;
+    }
+    lock->state = DYNALOCK_LOCK_RELEASING;
+    lock->was_lost = lock->was_lost || code == 1;
+    r->was_lost = lock->was_lost;
+    r->valid_until_us = lock->valid_until_us;
+    dlk_lock_disarm(lock);
+    return 0;
+}
+
+/* Composes the first request. */
+static void release_begin(struct release *r)
+{
+    dynalock_lock *lock = r->lock;
+    dynalock_store *store = lock->store;
+    int64_t limit_ms = lock->ttl_ms > RELEASE_MIN_MS ? lock->ttl_ms : RELEASE_MIN_MS;
+    limit_ms = limit_ms < store->timeout_ms ? limit_ms : store->timeout_ms;
+    r->deadline_us = dlk_lock_now(lock) + limit_ms * 1000;
+    (void)pthread_mutex_lock(&store->mutex);
+    r->lease = lock->lease;
+    (void)pthread_mutex_unlock(&store->mutex);
+    dlk_call_init(store, &r->call, "DeleteItem", lock->key);
+    release_remove(r);
+}
+
+/* What the caller is told. */
+static int release_finish(struct release *r, dynalock_error *error)
+{
+    dynalock_lock *lock = r->lock;
+    int code = r->code;
+    bool in_time = dlk_lock_now(lock) < r->valid_until_us;
     (void)pthread_mutex_lock(&lock->store->mutex);
     lock->state = code == 0 ? DYNALOCK_LOCK_IDLE : DYNALOCK_LOCK_RELEASING;
-    lock->lease = lease;
-    dlk_lock_note(lock, code, code != 0 ? call.error.message : "");
+    lock->lease = r->lease;
+    dlk_lock_note(lock, code, code != 0 ? r->call.error.message : "");
     int cause = lock->cause;
     (void)pthread_mutex_unlock(&lock->store->mutex);
     if (code != 0) {
-        dlk_lock_log(lock, DYNALOCK_EVENT_RELEASE_FAILED, code, call.error.message);
-        (void)dlk_call_fail(&call, code, error);
-    } else if (was_lost) {
+        dlk_lock_log(lock, DYNALOCK_EVENT_RELEASE_FAILED, code, r->call.error.message);
+        (void)dlk_call_fail(&r->call, code, error);
+    } else if (r->was_lost) {
         code = dlk_fail(error, DYNALOCK_ERR_LOST, "the lock was lost before it was released: %s",
                         dynalock_cause_name(cause));
-    } else if (!removed && !in_time) {
+    } else if (!r->removed && !in_time) {
         code = dlk_fail(error, DYNALOCK_ERR_LOST,
                         "the lock was released too late to say whether it was lost before");
     } else {
         dlk_count(lock->store, DLK_RELEASED);
         dlk_lock_log(lock, DYNALOCK_EVENT_RELEASED, 0, "");
     }
-    dlk_call_free(&call);
+    dlk_call_free(&r->call);
     return code;
 }
+
+/* ---- On the caller's thread ---- */
 
 int dynalock_lock_release(dynalock_lock *lock, dynalock_error *error)
 {
@@ -132,22 +210,115 @@ int dynalock_lock_release(dynalock_lock *lock, dynalock_error *error)
     if (code != 0) {
         return code;
     }
-    code = release_check(lock, error);
-    if (code < 0) {
-        (void)pthread_mutex_unlock(&lock->store->mutex);
-        dlk_lock_leave(lock);
+    struct release r = {.lock = lock};
+    code = release_start(&r, error);
+    if (code == 0) {
+        dlk_lock_await_renewal(lock, dlk_lock_now(lock) + lock->store->attempt_timeout_ms * 1000);
+    }
+    (void)pthread_mutex_unlock(&lock->store->mutex);
+    if (code == 0) {
+        release_begin(&r);
+        do {
+            r.code = dlk_call_complete(&r.call);
+        } while (release_answered(&r));
+        code = release_finish(&r, error);
+    }
+    dlk_lock_leave(lock);
+    return code;
+}
+
+/* ---- On the keeper, with nobody waiting ---- */
+
+struct release_started {
+    struct dlk_started base;
+    struct release r;
+    bool begun;
+};
+
+static struct release_started *release_of(void *member, size_t offset)
+{
+    return (struct release_started *)(void *)((char *)member - offset);
+}
+
+/* Nobody is there who could repeat the release of a lock that was freed. */
+static void release_by_cleanup(dynalock_lock *lock)
+{
+    (void)pthread_mutex_lock(&lock->store->mutex);
+    struct dlk_cleanup *cleanup =
+        lock->freed && lock->state == DYNALOCK_LOCK_RELEASING ? dlk_cleanup_new(lock) : NULL;
+    if (cleanup != NULL) {
+        cleanup->known = lock->lease;
+        dlk_cleanup_start(cleanup);
+    }
+    (void)pthread_mutex_unlock(&lock->store->mutex);
+}
+
+static void release_called(struct dlk_call *call)
+{
+    struct release_started *x = call->context;
+    dynalock_error error = {0};
+    if (release_answered(&x->r)) {
+        dlk_keeper_send(call);
+        return;
+    }
+    int code = release_finish(&x->r, &error);
+    x->begun = false;
+    release_by_cleanup(x->r.lock);
+    dlk_started_end(&x->base, code, &error);
+}
+
+static void release_go(struct dlk_turn *turn)
+{
+    struct release_started *x = release_of(turn, offsetof(struct release_started, base.turn));
+    if (!dlk_started_awaits_renewal(&x->base)) {
+        release_begin(&x->r);
+        x->begun = true;
+        x->r.call.context = x;
+        x->r.call.done = release_called;
+        dlk_keeper_send(&x->r.call);
+    }
+}
+
+static void release_fire(struct dlk_timer *timer)
+{
+    struct release_started *x = release_of(timer, offsetof(struct release_started, base.timer));
+    dlk_keeper_turn(x->r.lock->store, &x->base.turn);
+}
+
+static void release_free(struct dlk_started *started)
+{
+    struct release_started *x = release_of(started, offsetof(struct release_started, base));
+    if (x->begun) {
+        dlk_call_free(&x->r.call);
+    }
+    free(x);
+}
+
+int dynalock_lock_release_start(dynalock_lock *lock, dynalock_error *error)
+{
+    int code = dlk_lock_enter(lock, error);
+    if (code != 0) {
         return code;
     }
-    /* From here on this tenure never counts as held again: the delete may arrive late, whatever
-     * comes back. */
-    lock->state = DYNALOCK_LOCK_RELEASING;
-    lock->was_lost = lock->was_lost || code == 1;
-    int64_t valid_until_us = lock->valid_until_us;
-    dlk_lock_disarm(lock);
-    dlk_lock_await_renewal(lock, dlk_lock_now(lock) + lock->store->attempt_timeout_ms * 1000);
-    struct dlk_lease lease = lock->lease;
+    struct release_started *x = calloc(1, sizeof *x);
+    if (x == NULL) {
+        code = dlk_fail(error, DYNALOCK_ERR_MEMORY, "out of memory");
+    } else {
+        x->base = (struct dlk_started){.lock = lock,
+                                       .kind = DYNALOCK_LOCK_EVENT_RELEASE,
+                                       .timer.fire = release_fire,
+                                       .turn = {.go = release_go, .urgent = true},
+                                       .free = release_free};
+        x->r.lock = lock;
+        code = release_start(&x->r, error);
+        if (code == 0) {
+            dlk_started_begin(&x->base);
+        }
+    }
     (void)pthread_mutex_unlock(&lock->store->mutex);
-    code = release_run(lock, lock->was_lost, lease, valid_until_us, error);
+    if (code != 0) {
+        free(x);
+    }
     dlk_lock_leave(lock);
     return code;
 }
@@ -314,14 +485,19 @@ static void cleanup_answered(struct dlk_call *call)
     }
 }
 
+static void cleanup_take_over(struct dlk_cleanup *cleanup)
+{
+    cleanup->call.context = cleanup;
+    cleanup->call.done = cleanup_answered;
+    cleanup->call.max_attempts = cleanup->call.attempt; /* nobody wants it any more */
+}
+
 static void cleanup_fire(struct dlk_timer *timer)
 {
     struct dlk_cleanup *cleanup =
         (struct dlk_cleanup *)(void *)((char *)timer - offsetof(struct dlk_cleanup, timer));
     if (cleanup->call.exchange.lane != NULL) {
-        cleanup->call.context = cleanup;
-        cleanup->call.done = cleanup_answered;
-        cleanup->call.max_attempts = cleanup->call.attempt; /* nobody wants it any more */
+        cleanup_take_over(cleanup);
         dlk_keeper_adopt(&cleanup->call);
     } else if (cleanup->known.version != 0) {
         cleanup_remove(cleanup);
@@ -330,7 +506,7 @@ static void cleanup_fire(struct dlk_timer *timer)
     }
 }
 
-void dlk_cleanup_start(struct dlk_cleanup *cleanup)
+static void cleanup_link(struct dlk_cleanup *cleanup)
 {
     dynalock_store *store = cleanup->store;
     cleanup->next = store->cleanups;
@@ -340,7 +516,18 @@ void dlk_cleanup_start(struct dlk_cleanup *cleanup)
     }
     store->cleanups = cleanup;
     cleanup->timer.fire = cleanup_fire;
-    dlk_keeper_schedule(store, &cleanup->timer, dlk_store_boot_us(cleanup->store));
+}
+
+void dlk_cleanup_start(struct dlk_cleanup *cleanup)
+{
+    cleanup_link(cleanup);
+    dlk_keeper_schedule(cleanup->store, &cleanup->timer, dlk_store_boot_us(cleanup->store));
+}
+
+void dlk_cleanup_follow(struct dlk_cleanup *cleanup)
+{
+    cleanup_link(cleanup);
+    cleanup_take_over(cleanup);
 }
 
 void dlk_cleanups_drop(dynalock_store *store)

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define RENEW_ATTEMPT_MIN_MS 200
@@ -138,24 +139,34 @@ static bool renew_settle(dynalock_lock *lock, const struct dlk_lease *asked,
 
 /* ---- By the keeper ---- */
 
+void dlk_renewal_free(struct dlk_renewal *renewal)
+{
+    if (renewal != NULL) {
+        dlk_call_free(&renewal->call);
+        free(renewal);
+    }
+}
+
 static void renew_end(dynalock_lock *lock)
 {
     lock->renewing = false;
+    lock->under_way = NULL;
     (void)pthread_cond_broadcast(&lock->store->changed);
     (void)pthread_mutex_unlock(&lock->store->mutex);
 }
 
-static void renew_finish(dynalock_lock *lock, const struct dlk_call *call, bool settled,
-                         const dynalock_kv *seen, bool unreadable)
+static void renew_finish(struct dlk_renewal *renewal, bool settled, const dynalock_kv *seen,
+                         bool unreadable)
 {
+    dynalock_lock *lock = renewal->lock;
+    const struct dlk_call *call = &renewal->call;
     int code = call->code;
     int event = 0;
     (void)pthread_mutex_lock(&lock->store->mutex);
     if (settled) {
-        event =
-            renew_settle(lock, &lock->renewal_lease, seen, unreadable) ? DYNALOCK_EVENT_ADOPTED : 0;
+        event = renew_settle(lock, &renewal->lease, seen, unreadable) ? DYNALOCK_EVENT_ADOPTED : 0;
     } else if (code == 0) {
-        renew_granted(lock, &lock->renewal_lease, call);
+        renew_granted(lock, &renewal->lease, call);
         event = DYNALOCK_EVENT_RENEWED;
     } else {
         renew_failed(lock, code, call->error.message);
@@ -165,13 +176,13 @@ static void renew_finish(dynalock_lock *lock, const struct dlk_call *call, bool 
     if (event != 0) {
         dlk_lock_log(lock, event, code == DLK_CONDITION_FAILED ? 0 : code, call->error.message);
     }
+    dlk_renewal_free(renewal);
     dlk_lock_unref(lock);
 }
 
 /* The read that a server makes necessary which does not show the record of a failed condition. */
 static void renew_read(struct dlk_call *call)
 {
-    dynalock_lock *lock = call->context;
     dynalock_kv *seen = NULL;
     if (call->code == 0) {
         call->code = dlk_json_item(call->exchange.answer.data, call->exchange.answer.length, &seen,
@@ -180,26 +191,59 @@ static void renew_read(struct dlk_call *call)
     bool settled =
         call->code == 0 ||
         call->code == DYNALOCK_ERR_TYPE; /* what is no record of dynalock's is another's */
-    renew_finish(lock, call, settled, seen, call->code == DYNALOCK_ERR_TYPE);
+    renew_finish(call->context, settled, seen, call->code == DYNALOCK_ERR_TYPE);
     dynalock_kv_free(seen);
 }
 
 static void renew_answered(struct dlk_call *call)
 {
-    dynalock_lock *lock = call->context;
+    struct dlk_renewal *renewal = call->context;
     if (call->code != DLK_CONDITION_FAILED) {
-        renew_finish(lock, call, false, NULL, false);
+        renew_finish(renewal, false, NULL, false);
     } else if (dlk_call_shows_record(call)) {
-        renew_finish(lock, call, true, call->service.item, call->service.item_unreadable);
+        renew_finish(renewal, true, call->service.item, call->service.item_unreadable);
     } else {
         int64_t deadline_us = call->deadline_us;
         int64_t attempt_timeout_ms = call->attempt_timeout_ms;
-        dlk_request_get(lock->store, call, lock->key, true, false);
+        dlk_request_get(call->store, call, call->key, true, false);
         call->deadline_us = deadline_us;
         call->attempt_timeout_ms = attempt_timeout_ms;
         call->max_attempts = 1;
         call->done = renew_read;
-        dlk_keeper_call(call);
+        dlk_keeper_send(call);
+    }
+}
+
+/* Its turn has come; it has the reference that the turn had. */
+static void renew_go(struct dlk_turn *turn)
+{
+    dynalock_lock *lock =
+        (dynalock_lock *)(void *)((char *)turn - offsetof(dynalock_lock, renewal_turn));
+    struct dlk_renewal *renewal = calloc(1, sizeof *renewal);
+    (void)pthread_mutex_lock(&lock->store->mutex);
+    dlk_lock_judge(lock);
+    bool renew = lock->state == DYNALOCK_LOCK_HELD && !lock->renewing;
+    if (renew && renewal == NULL) {
+        renew_failed(lock, DYNALOCK_ERR_MEMORY, "no memory for a renewal");
+    }
+    renew = renew && renewal != NULL;
+    if (renew) {
+        struct dlk_call *call = &renewal->call;
+        dlk_call_init(lock->store, call, "UpdateItem", lock->key);
+        lock->renewing = true;
+        lock->under_way = renewal;
+        renewal->lock = lock;
+        renew_compose(lock, call, &renewal->lease);
+        call->max_attempts = 1; /* each attempt is a write of its own, with a later expiry */
+        call->context = renewal;
+        call->done = renew_answered;
+    }
+    (void)pthread_mutex_unlock(&lock->store->mutex);
+    if (renew) {
+        dlk_keeper_send(&renewal->call);
+    } else {
+        free(renewal);
+        dlk_lock_unref(lock);
     }
 }
 
@@ -207,23 +251,13 @@ void dlk_renewal_fire(struct dlk_timer *timer)
 {
     dynalock_lock *lock =
         (dynalock_lock *)(void *)((char *)timer - offsetof(dynalock_lock, renewal));
-    struct dlk_call *call = &lock->renewal_call;
-    (void)pthread_mutex_lock(&lock->store->mutex);
-    dlk_lock_judge(lock);
-    bool renew = lock->state == DYNALOCK_LOCK_HELD && !lock->renewing;
-    if (renew) {
-        lock->renewing = true;
-        dlk_lock_ref(lock);
-        renew_compose(lock, call, &lock->renewal_lease);
-        call->max_attempts = 1; /* each attempt is a write of its own, with a later expiry */
-        call->context = lock;
-        call->done = renew_answered;
+    if (lock->renewal_turn.queued) {
+        dlk_lock_unref(lock);
+        return;
     }
-    (void)pthread_mutex_unlock(&lock->store->mutex);
-    if (renew) {
-        dlk_keeper_call(call);
-    }
-    dlk_lock_unref(lock);
+    lock->renewal_turn.go = renew_go;
+    lock->renewal_turn.urgent = true;
+    dlk_keeper_turn(lock->store, &lock->renewal_turn);
 }
 
 /* ---- By the caller ---- */

@@ -281,7 +281,7 @@ static int tls_count(const struct tls_farm *farm, const char *what)
 void tls_reload(const struct tls_farm *farm)
 {
     static const char *const signs[] = {"start worker process ", "gracefully shutting down"};
-    int before[COUNT(signs)];
+    int before[COUNT(signs)] = {0};
     for (size_t i = 0; i < COUNT(signs); i++) {
         before[i] = tls_count(farm, signs[i]);
     }
