@@ -606,6 +606,7 @@ static struct acquire_started *acquire_of(void *member, size_t offset)
 static void acquire_ended(struct acquire_started *x, int code)
 {
     bool under_way = x->calling && dlk_keeper_cancel(x->a.call);
+    dlk_keeper_leave_turn(x->a.lock->store, &x->base.turn);
     if (code == 0) {
         dlk_cleanup_free(x->a.after);
         x->a.after = NULL;
@@ -620,7 +621,6 @@ static void acquire_ended(struct acquire_started *x, int code)
 static void acquire_stopped(struct acquire_started *x, int code)
 {
     struct acquisition *a = &x->a;
-    dlk_keeper_leave_turn(a->lock->store, &x->base.turn);
     if (x->calling && a->call->write && a->call->unanswered && !a->call->under_way) {
         a->after->unsure++;
     }
@@ -668,7 +668,7 @@ static void acquire_go(struct dlk_turn *turn)
 {
     struct acquire_started *x = acquire_of(turn, offsetof(struct acquire_started, base.turn));
     struct acquisition *a = &x->a;
-    int stop = dlk_started_stopped(&x->base);
+    int stop = dlk_started_go(&x->base);
     if (stop != 0) {
         acquire_stopped(x, stop);
         return;
@@ -695,14 +695,19 @@ static void acquire_fire(struct dlk_timer *timer)
 {
     struct acquire_started *x = acquire_of(timer, offsetof(struct acquire_started, base.timer));
     struct acquisition *a = &x->a;
-    int stop = dlk_started_stopped(&x->base);
+    int stop = dlk_started_go(&x->base);
     if (stop != 0) {
         acquire_stopped(x, stop);
-    } else if (a->after != NULL && dlk_lock_now(a->lock) >= a->end_us) {
-        acquire_ended(x, acquire_give_up(a));
-    } else {
-        dlk_keeper_turn(a->lock->store, &x->base.turn);
+        return;
     }
+    if (a->after != NULL && dlk_lock_now(a->lock) >= a->end_us) {
+        acquire_ended(x, acquire_give_up(a));
+        return;
+    }
+    if (a->after != NULL && a->end_us < INT64_MAX) {
+        dlk_started_resume(&x->base, a->end_us); /* its turn may come too late */
+    }
+    dlk_keeper_turn(a->lock->store, &x->base.turn);
 }
 
 static void acquire_free(struct dlk_started *started)

@@ -7,7 +7,7 @@
 
 #include "internal.h"
 
-enum { BUFFER_FIRST_CAPACITY = 256 };
+enum { BUFFER_FIRST_CAPACITY = 1024 }; /* most requests and answers fit */
 
 void dlk_buffer_init(struct dlk_buffer *buffer, size_t max)
 {

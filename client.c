@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CLIENT_CONTENT_TYPE "application/x-amz-json-1.0"
+#define CLIENT_TARGET "X-Amz-Target: DynamoDB_20120810."
+#define CLIENT_TARGET_VALUE (sizeof "X-Amz-Target: " - 1)
 #define CLIENT_BODY_MAX ((size_t)4 * 1024 * 1024)
 #define CLIENT_RETRY_COST 14
 #define CLIENT_THROTTLE_COST 5
@@ -81,34 +84,32 @@ static int call_end(struct dlk_call *call, int code, const char *message)
     return code;
 }
 
-static int call_set_token(struct dlk_call *call, const char *session_token)
+/* "Name: value"; NULL: no memory. */
+static char *call_line(const char *name, const char *value)
 {
-    static const char name[] = "X-Amz-Security-Token: ";
-    dlk_wipe(call->token); /* it may be that of credentials before these */
-    call->token = NULL;
-    if (session_token == NULL) {
-        return 0;
+    size_t name_length = strlen(name);
+    size_t length = strlen(value);
+    char *line = malloc(name_length + length + 3);
+    if (line != NULL) {
+        memcpy(line, name, name_length);
+        memcpy(line + name_length, ": ", 2);
+        memcpy(line + name_length + 2, value, length + 1);
     }
-    size_t size = sizeof name + strlen(session_token);
-    call->token = malloc(size);
-    if (call->token == NULL) {
-        return DYNALOCK_ERR_MEMORY;
-    }
-    (void)snprintf(call->token, size, "%s%s", name, session_token);
-    return 0;
+    return line;
 }
 
-static int call_set_authorization(struct dlk_call *call, const char *value)
+/* What is not the same for all attempts. */
+static int call_set_lines(struct dlk_call *call, const struct dlk_sigv4_signature *signature,
+                          const char *session_token)
 {
-    static const char name[] = "Authorization: ";
-    size_t size = sizeof name + strlen(value);
     free(call->authorization);
-    call->authorization = malloc(size);
-    if (call->authorization == NULL) {
-        return DYNALOCK_ERR_MEMORY;
-    }
-    (void)snprintf(call->authorization, size, "%s%s", name, value);
-    return 0;
+    dlk_wipe(call->token); /* it may be that of credentials before these */
+    call->authorization = call_line("Authorization", signature->authorization);
+    call->token = session_token != NULL ? call_line("X-Amz-Security-Token", session_token) : NULL;
+    (void)snprintf(call->date, sizeof call->date, "X-Amz-Date: %s", signature->timestamp);
+    return call->authorization != NULL && (call->token != NULL || session_token == NULL)
+               ? 0
+               : DYNALOCK_ERR_MEMORY;
 }
 
 static int64_t client_signing_time(dynalock_store *store)
@@ -122,12 +123,11 @@ static int64_t client_signing_time(dynalock_store *store)
 static int call_sign(dynalock_store *store, struct dlk_call *call,
                      const struct dlk_credentials *set)
 {
-    char target[64];
-    (void)snprintf(target, sizeof target, "DynamoDB_20120810.%s", call->operation);
+    (void)snprintf(call->target, sizeof call->target, CLIENT_TARGET "%s", call->operation);
     struct dlk_sigv4_header headers[] = {
-        {"content-type", "application/x-amz-json-1.0"},
+        {"content-type", CLIENT_CONTENT_TYPE},
         {"host", store->config.host},
-        {"x-amz-target", target},
+        {"x-amz-target", call->target + CLIENT_TARGET_VALUE},
     };
     struct dlk_sigv4_request request = {.method = "POST",
                                         .path = "/",
@@ -140,18 +140,15 @@ static int call_sign(dynalock_store *store, struct dlk_call *call,
     struct dlk_sigv4_signature signature;
     call->signed_s = client_signing_time(store);
     int failed = dlk_sigv4_sign(store->signer, &request, &credentials, store->config.region,
-                                "dynamodb", client_signing_time(store), &signature);
+                                "dynamodb", call->signed_s, &signature);
     if (failed != 0) {
         return failed == DLK_SIGV4_ENOMEM    ? DYNALOCK_ERR_MEMORY
                : failed == DLK_SIGV4_ECRYPTO ? DYNALOCK_ERR_SYSTEM
                                              : DYNALOCK_ERR_CREDENTIALS;
     }
-    (void)snprintf(call->target, sizeof call->target, "X-Amz-Target: %s", target);
-    (void)snprintf(call->date, sizeof call->date, "X-Amz-Date: %s", signature.timestamp);
-    (void)snprintf(call->host, sizeof call->host, "Host: %s", store->config.host);
-    int code = call_set_authorization(call, signature.authorization);
+    int code = call_set_lines(call, &signature, set->session_token);
     dlk_sigv4_signature_free(&signature);
-    return code != 0 ? code : call_set_token(call, set->session_token);
+    return code;
 }
 
 bool dlk_call_begin(dynalock_store *store, struct dlk_call *call)
@@ -189,8 +186,8 @@ bool dlk_call_begin(dynalock_store *store, struct dlk_call *call)
     call->attempt++;
     dlk_count(store, DLK_ATTEMPTS);
     struct dlk_exchange *exchange = &call->exchange;
-    const char *headers[DLK_EXCHANGE_HEADERS] = {"Content-Type: application/x-amz-json-1.0",
-                                                 call->host,
+    const char *headers[DLK_EXCHANGE_HEADERS] = {"Content-Type: " CLIENT_CONTENT_TYPE,
+                                                 store->host_line,
                                                  call->target,
                                                  call->date,
                                                  call->authorization,

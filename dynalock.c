@@ -2,6 +2,7 @@
 /* The store: opening and closing it, the calls in progress, what it counts. */
 #include "providers.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -146,6 +147,7 @@ static int store_make(dynalock_store *store, const char *table, const char *part
     if (code != 0) {
         return code;
     }
+    (void)snprintf(store->host_line, sizeof store->host_line, "Host: %s", store->config.host);
     struct dlk_transport_settings settings = {
         store->config.url, store->config.ca_file,
         options->connect_timeout_ms > 0 ? options->connect_timeout_ms : 3000, &store->clock};

@@ -105,7 +105,7 @@ bool dlk_easy_set(CURL *easy, const char *url, const char *ca_file)
 bool dlk_easy_header(const char *line, size_t length, const char *name, char *value, size_t size)
 {
     size_t skip = strlen(name);
-    if (length <= skip || strncasecmp(line, name, skip) != 0 || line[skip] != ':') {
+    if (length <= skip || line[skip] != ':' || strncasecmp(line, name, skip) != 0) {
         return false;
     }
     const char *from = line + skip + 1;
@@ -149,4 +149,15 @@ int dlk_easy_result(CURL *easy, CURLcode code)
     case CURLE_SSL_PINNEDPUBKEYNOTMATCH: return DYNALOCK_ERR_TLS;
     default: return DYNALOCK_ERR_NETWORK;
     }
+}
+
+bool dlk_easy_may_raise_sigpipe(void)
+{
+#ifdef MSG_NOSIGNAL
+    const curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+    return info->version_num < 0x075800 || info->ssl_version == NULL ||
+           strncmp(info->ssl_version, "OpenSSL/3", 9) != 0;
+#else
+    return true;
+#endif
 }

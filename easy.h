@@ -18,4 +18,8 @@ bool dlk_easy_header(const char *line, size_t length, const char *name, char *va
 /* 0 or DYNALOCK_ERR_NETWORK, _TLS, _TIMEOUT, _BAD_RESPONSE, _MEMORY. */
 int dlk_easy_result(CURL *easy, CURLcode code);
 
+/* Whether sending may raise SIGPIPE: libcurl itself uses MSG_NOSIGNAL, and gives OpenSSL's records the
+ * same way since 7.87. */
+bool dlk_easy_may_raise_sigpipe(void);
+
 #endif

@@ -183,6 +183,11 @@ void dlk_copy_text(char *to, size_t size, const char *from)
         return;
     }
     while (left > 0) {
+        if (*from >= ' ' && *from <= '~' && used + 1 < size) { /* nearly all of it */
+            to[used++] = *from++;
+            left--;
+            continue;
+        }
         size_t length = dlk_utf8_sequence(from, left);
         size_t taken = length > 0 ? length : 1;
         bool replaced = length == 0 || error_is_control(from, length);

@@ -10,15 +10,16 @@
 
 /* ---- The queue. With the mutex held. ---- */
 
+/* While something is under way its end comes first: an acquisition may be lost before it is told. */
 static bool event_waits(const dynalock_lock *lock)
 {
-    return lock->loss_untold || (lock->started != NULL && lock->started->ended);
+    return lock->started != NULL ? lock->started->ended : lock->loss_untold;
 }
 
 static void event_enqueue(dynalock_lock *lock)
 {
     struct dlk_events *events = &lock->store->events;
-    if (lock->freed || lock->event_queued) {
+    if (lock->freed || lock->event_queued || !event_waits(lock)) {
         return;
     }
     if (lock->event_wake != NULL) {
@@ -75,7 +76,7 @@ static struct dlk_started *event_take(dynalock_lock *lock, dynalock_lock_event *
 {
     struct dlk_started *told = NULL;
     *event = (dynalock_lock_event){.lock = lock, .context = lock->options.context};
-    if (lock->started != NULL && lock->started->ended) {
+    if (lock->started != NULL) {
         told = lock->started;
         lock->started = NULL;
         event->kind = told->kind;
@@ -241,11 +242,12 @@ void dlk_started_end(struct dlk_started *started, int code, const dynalock_error
     dlk_lock_unref(lock);
 }
 
-int dlk_started_stopped(struct dlk_started *started)
+int dlk_started_go(struct dlk_started *started)
 {
     dynalock_store *store = started->lock->store;
     (void)pthread_mutex_lock(&store->mutex);
     int stop = started->stop;
+    (void)dlk_keeper_forget(store, &started->timer);
     (void)pthread_mutex_unlock(&store->mutex);
     return stop;
 }

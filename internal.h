@@ -586,7 +586,7 @@ struct dlk_call {
     int spent;            /* of the retry budget, for the last retry */
     int64_t signed_s;     /* the time of the last attempt's signature */
     char *authorization;  /* header lines that are not fixed */
-    char target[80], date[40], host[320];
+    char target[80], date[40];
     char *token;
     struct dlk_exchange exchange;
 
@@ -806,6 +806,7 @@ struct dlk_events {
 struct dynalock_store {
     char *table, *partition;
     struct dlk_config config;
+    char host_line[320]; /* "Host: " and config.host */
     struct dlk_refresh refresh;
     struct dlk_clock clock;
     int64_t timeout_ms, attempt_timeout_ms, close_timeout_ms;

@@ -160,11 +160,16 @@ static void turns_unlink(struct dlk_turns *turns, struct dlk_turn *turn)
     turn->queued = false;
 }
 
-/* Whoever is urgent does not wait for credentials: it is to say that there are none. */
+/* Of the requests at a time some are for the urgent alone: many that hang must not cost a lease. Whoever
+ * is urgent does not wait for credentials either: it is to say that there are none. */
 static struct dlk_turn *turns_next(dynalock_store *store)
 {
-    if (store->urgent_turns.first != NULL || store->turns.first == NULL) {
+    int kept = store->max_connections / 8 + (store->max_connections > 1 ? 1 : 0);
+    if (store->urgent_turns.first != NULL) {
         return store->urgent_turns.first;
+    }
+    if (store->turns.first == NULL || store->sending >= store->max_connections - kept) {
+        return NULL;
     }
     if (!dlk_refresh_is_coming(store)) {
         return store->turns.first;

@@ -443,6 +443,13 @@ void dlk_locks_abandon(dynalock_store *store)
     }
 }
 
+/* With the mutex held: by what was started. */
+static bool lock_is_being_released(const dynalock_lock *lock)
+{
+    return lock->started != NULL && !lock->started->ended &&
+           lock->started->kind == DYNALOCK_LOCK_EVENT_RELEASE;
+}
+
 /* With the mutex held: the keeper removes the record, if this lock is held or its release has
  * failed. */
 static void lock_release_later(dynalock_lock *lock)
@@ -472,8 +479,7 @@ void dynalock_lock_free(dynalock_lock *lock)
         (void)pthread_cond_wait(&store->changed, &store->mutex);
     }
     dlk_lock_judge(lock);
-    bool releasing = lock->started != NULL && !lock->started->ended &&
-                     lock->state == DYNALOCK_LOCK_RELEASING;
+    bool releasing = lock_is_being_released(lock);
     if (!store->closing && !releasing) {
         lock_release_later(lock);
     }
@@ -491,7 +497,7 @@ void dlk_locks_close(dynalock_store *store, int64_t until_us)
     (void)pthread_mutex_lock(&store->mutex);
     for (dynalock_lock *lock = store->locks; lock != NULL; lock = lock->next) {
         dlk_started_stop(lock, DYNALOCK_ERR_CLOSED);
-        if (lock->started == NULL || lock->started->ended) {
+        if (!lock_is_being_released(lock)) {
             lock_release_later(lock);
         }
         dlk_lock_lose(lock, DYNALOCK_CAUSE_CLOSED);

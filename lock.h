@@ -126,8 +126,8 @@ void dlk_events_forget(dynalock_lock *lock); /* a loss that was not told, and is
 void dlk_started_begin(struct dlk_started *started);
 /* Without the mutex, on the keeper: it has ended, and is freed once its event has been taken. */
 void dlk_started_end(struct dlk_started *started, int code, const dynalock_error *error);
-/* On the keeper, without the mutex: the code to end with; 0: it goes on. */
-int dlk_started_stopped(struct dlk_started *started);
+/* On the keeper, without the mutex: it goes on, and its timer does not fire; else the code to end with. */
+int dlk_started_go(struct dlk_started *started);
 /* On the keeper, without the mutex: the timer fires then; now, if it is to end. */
 void dlk_started_resume(struct dlk_started *started, int64_t due_us);
 /* On the keeper, without the mutex: whether the tenure before's last renewal is still under way, and worth

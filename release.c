@@ -240,7 +240,7 @@ static struct release_started *release_of(void *member, size_t offset)
     return (struct release_started *)(void *)((char *)member - offset);
 }
 
-/* Nobody is there who could repeat the release of a lock that was freed. */
+/* The release of a lock that was freed has failed, and nobody is there who could repeat it. */
 static void release_by_cleanup(dynalock_lock *lock)
 {
     (void)pthread_mutex_lock(&lock->store->mutex);
@@ -256,6 +256,7 @@ static void release_by_cleanup(dynalock_lock *lock)
 static void release_called(struct dlk_call *call)
 {
     struct release_started *x = call->context;
+    dynalock_lock *lock = x->r.lock;
     dynalock_error error = {0};
     if (release_answered(&x->r)) {
         dlk_keeper_send(call);
@@ -263,8 +264,12 @@ static void release_called(struct dlk_call *call)
     }
     int code = release_finish(&x->r, &error);
     x->begun = false;
-    release_by_cleanup(x->r.lock);
+    (void)pthread_mutex_lock(&lock->store->mutex);
+    dlk_lock_ref(lock);
+    (void)pthread_mutex_unlock(&lock->store->mutex);
     dlk_started_end(&x->base, code, &error);
+    release_by_cleanup(lock);
+    dlk_lock_unref(lock);
 }
 
 static void release_go(struct dlk_turn *turn)

@@ -20,8 +20,15 @@
 
 enum {
     SIG_CACHED_KEYS = 4, /* one caller's, twice at midnight, and a role's */
-    SIG_FIRST_CAPACITY = 1024
+    SIG_FIRST_CAPACITY = 1024,
+    SIG_SMALL = 256
 };
+
+/* A text that begins on the stack, and moves where it grows. */
+#define SIG_LENT(room)                              \
+    {                                               \
+        (room), 0, sizeof(room), DLK_SIGV4_OK, true \
+    }
 
 struct sig_cached_key {
     struct dlk_sigv4_text id; /* what the key was derived from; empty: no key */
@@ -50,6 +57,14 @@ int dlk_sigv4_fail(struct dlk_sigv4_text *text, int status)
     return text->status;
 }
 
+static void sig_drop(struct dlk_sigv4_text *text)
+{
+    OPENSSL_cleanse(text->data, text->length);
+    if (!text->is_lent) {
+        free(text->data);
+    }
+}
+
 /* Not realloc, which would leave a copy of the token behind. */
 static int sig_grow(struct dlk_sigv4_text *text, size_t needed)
 {
@@ -65,11 +80,11 @@ static int sig_grow(struct dlk_sigv4_text *text, size_t needed)
     }
     if (text->data != NULL) {
         memcpy(data, text->data, text->length);
-        OPENSSL_cleanse(text->data, text->length);
-        free(text->data);
+        sig_drop(text);
     }
     text->data = data;
     text->capacity = capacity;
+    text->is_lent = false;
     return DLK_SIGV4_OK;
 }
 
@@ -102,8 +117,7 @@ void dlk_sigv4_text_free(struct dlk_sigv4_text *text)
         return;
     }
     if (text->data != NULL) {
-        OPENSSL_cleanse(text->data, text->length);
-        free(text->data);
+        sig_drop(text);
     }
     *text = (struct dlk_sigv4_text){0};
 }
@@ -115,6 +129,9 @@ void dlk_sigv4_text_free(struct dlk_sigv4_text *text)
 struct sig_tools {
     EVP_MD_CTX *digest;
     EVP_MAC_CTX *mac;
+    bool starts_over; /* EVP_MAC_init without a key does, with the last one: from 3.0.3 on */
+    bool has_key;     /* mac has this one */
+    unsigned char key[DLK_SIGV4_HASH_SIZE];
     struct sig_tools *next;
 };
 
@@ -125,9 +142,32 @@ static void sig_tools_free(struct sig_tools *tools)
 
         EVP_MD_CTX_free(tools->digest);
         EVP_MAC_CTX_free(tools->mac);
+        OPENSSL_cleanse(tools->key, sizeof tools->key);
         free(tools);
         tools = next;
     }
+}
+
+static bool sig_mac_once(EVP_MAC_CTX *context, const unsigned char *key, size_t key_length,
+                         const char *text, size_t length, unsigned char *mac)
+{
+    size_t size = 0;
+
+    return EVP_MAC_init(context, key, key_length, NULL) == 1 &&
+           EVP_MAC_update(context, (const unsigned char *)text, length) == 1 &&
+           EVP_MAC_final(context, mac, &size, DLK_SIGV4_HASH_SIZE) == 1 &&
+           size == DLK_SIGV4_HASH_SIZE;
+}
+
+/* Tried, for the provider may be older than the library: what cannot do it succeeds, and is wrong. */
+static bool sig_starts_over(EVP_MAC_CTX *context)
+{
+    static const unsigned char key[DLK_SIGV4_HASH_SIZE] = {1};
+    unsigned char first[DLK_SIGV4_HASH_SIZE], second[DLK_SIGV4_HASH_SIZE];
+
+    return sig_mac_once(context, key, sizeof key, "text", 4, first) &&
+           sig_mac_once(context, NULL, 0, "text", 4, second) &&
+           memcmp(first, second, sizeof first) == 0;
 }
 
 static struct sig_tools *sig_tools_new(const dlk_sigv4_signer *signer)
@@ -147,6 +187,7 @@ static struct sig_tools *sig_tools_new(const dlk_sigv4_signer *signer)
         sig_tools_free(tools);
         return NULL;
     }
+    tools->starts_over = sig_starts_over(tools->mac);
     return tools;
 }
 
@@ -193,17 +234,20 @@ static bool sig_mac(dlk_sigv4_signer *signer, const unsigned char *key, size_t k
                     const char *text, size_t length, unsigned char *mac)
 {
     struct sig_tools *tools = sig_borrow(signer);
-    size_t size = 0;
-    bool done;
+    bool again, done;
 
     if (tools == NULL) {
         return false;
     }
-    done = EVP_MAC_init(tools->mac, key, key_length, NULL) == 1 &&
-           EVP_MAC_update(tools->mac, (const unsigned char *)text, length) == 1 &&
-           EVP_MAC_final(tools->mac, mac, &size, DLK_SIGV4_HASH_SIZE) == 1;
+    again = tools->has_key && key_length == sizeof tools->key &&
+            memcmp(key, tools->key, sizeof tools->key) == 0;
+    done = sig_mac_once(tools->mac, again ? NULL : key, again ? 0 : key_length, text, length, mac);
+    tools->has_key = done && tools->starts_over && key_length == sizeof tools->key;
+    if (tools->has_key && !again) {
+        memcpy(tools->key, key, sizeof tools->key);
+    }
     sig_give_back(signer, tools);
-    return done && size == DLK_SIGV4_HASH_SIZE;
+    return done;
 }
 
 static bool sig_fetch(dlk_sigv4_signer *signer)
@@ -450,7 +494,8 @@ static int sig_key_id(dlk_sigv4_signer *signer, struct dlk_sigv4_text *id,
                       const struct dlk_sigv4_credentials *credentials, const char *timestamp,
                       const char *region, const char *service)
 {
-    struct dlk_sigv4_text plain = {0};
+    char room[SIG_SMALL];
+    struct dlk_sigv4_text plain = SIG_LENT(room);
     int status;
 
     (void)dlk_sigv4_append(&plain, credentials->access_key_id,
@@ -612,7 +657,9 @@ int dlk_sigv4_sign(dlk_sigv4_signer *signer, const struct dlk_sigv4_request *req
                    const struct dlk_sigv4_credentials *credentials, const char *region,
                    const char *service, int64_t unix_time, struct dlk_sigv4_signature *out)
 {
-    struct dlk_sigv4_text canonical = {0}, names = {0}, to_sign = {0}, authorization = {0};
+    char canonical_room[SIG_FIRST_CAPACITY], names_room[SIG_SMALL], to_sign_room[SIG_SMALL];
+    struct dlk_sigv4_text canonical = SIG_LENT(canonical_room), names = SIG_LENT(names_room);
+    struct dlk_sigv4_text to_sign = SIG_LENT(to_sign_room), authorization = {0};
     char timestamp[DLK_SIGV4_TIMESTAMP_SIZE];
     int status;
 

@@ -97,6 +97,7 @@ struct dlk_sigv4_text {
     char *data;
     size_t length, capacity;
     int status;
+    bool is_lent; /* data was set to some room of the caller's, and is not to be freed */
 };
 
 int dlk_sigv4_append(struct dlk_sigv4_text *text, const char *bytes, size_t length);

@@ -20,13 +20,15 @@
 #define TRANSPORT_HEADERS_MAX ((size_t)256 * 1024) /* libcurl before 7.84 has no limit */
 #define TRANSPORT_ADOPTED_SLICE_MS 20
 
+enum { TRANSPORT_LINES = 2 + DLK_EXCHANGE_HEADERS };
+
 /* An easy handle, and, for threads that wait, the multi handle that drives it and keeps its
  * connection. */
 struct dlk_lane {
     struct dlk_transport *transport;
     CURL *easy;
     CURLM *multi;
-    struct curl_slist *headers;
+    struct curl_slist headers[TRANSPORT_LINES]; /* the exchange's own lines, not copied */
     struct dlk_exchange *exchange;
     struct dlk_lane *next, *previous;
     unsigned requests; /* sent for this exchange */
@@ -40,6 +42,7 @@ struct dlk_transport {
     const char *ca_file;
     int64_t connect_timeout_ms;
     struct dlk_clock clock;
+    bool may_raise; /* see dlk_easy_may_raise_sigpipe */
     pthread_mutex_t mutex;
     struct dlk_lane *idle;
     unsigned idle_count;
@@ -118,7 +121,8 @@ static int transport_on_seek(void *context, curl_off_t offset, int origin)
 
 static size_t transport_on_body(char *bytes, size_t size, size_t count, void *context)
 {
-    struct dlk_exchange *exchange = context;
+    struct dlk_lane *lane = context;
+    struct dlk_exchange *exchange = lane->exchange;
     dlk_buffer_bytes(&exchange->answer, bytes, size * count);
     return dlk_buffer_ok(&exchange->answer) ? size * count : 0;
 }
@@ -147,7 +151,8 @@ static void transport_forget_headers(struct dlk_exchange *exchange)
 
 static size_t transport_on_header(char *line, size_t size, size_t count, void *context)
 {
-    struct dlk_exchange *exchange = context;
+    struct dlk_lane *lane = context;
+    struct dlk_exchange *exchange = lane->exchange;
     size_t length = size * count;
     char value[128];
     int64_t number = 0;
@@ -201,8 +206,11 @@ static bool transport_set_callbacks(struct dlk_lane *lane)
 {
     CURL *easy = lane->easy;
     return curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_HTTPHEADER, lane->headers) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, transport_on_body) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_WRITEDATA, lane) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, transport_on_header) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_HEADERDATA, lane) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_PRIVATE, (char *)lane) == CURLE_OK &&
 #if TRANSPORT_COUNTS_REQUESTS
            curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, transport_on_request) == CURLE_OK &&
@@ -222,7 +230,6 @@ static void lane_free(struct dlk_lane *lane)
     if (lane->multi != NULL) {
         (void)curl_multi_cleanup(lane->multi);
     }
-    curl_slist_free_all(lane->headers);
     free(lane);
 }
 
@@ -319,20 +326,18 @@ static void exchange_unsent(const struct dlk_transport *transport, struct dlk_ex
     exchange_failed(exchange, DYNALOCK_ERR_MEMORY, "no memory for a connection");
 }
 
-static bool lane_set_headers(struct dlk_lane *lane, const struct dlk_exchange *exchange)
+/* A list of libcurl's over the lines as they are: it keeps a pointer to the first and changes none. */
+static void lane_set_headers(struct dlk_lane *lane, const struct dlk_exchange *exchange)
 {
-    curl_slist_free_all(lane->headers);
-    lane->headers = curl_slist_append(NULL, "Expect:");
-    for (size_t i = 0;
-         i < DLK_EXCHANGE_HEADERS && exchange->headers[i] != NULL && lane->headers != NULL; i++) {
-        struct curl_slist *longer = curl_slist_append(lane->headers, exchange->headers[i]);
-        if (longer == NULL) {
-            return false;
-        }
-        lane->headers = longer;
+    static char expect[] = "Expect:";
+    static char accept[] = "Accept:";
+    struct curl_slist *line = lane->headers;
+    *line = (struct curl_slist){expect, line + 1};
+    *++line = (struct curl_slist){accept, NULL};
+    for (size_t i = 0; i < DLK_EXCHANGE_HEADERS && exchange->headers[i] != NULL; i++) {
+        line->next = line + 1;
+        *++line = (struct curl_slist){(char *)(uintptr_t)exchange->headers[i], NULL};
     }
-    return lane->headers != NULL && curl_slist_append(lane->headers, "Accept:") != NULL &&
-           curl_easy_setopt(lane->easy, CURLOPT_HTTPHEADER, lane->headers) == CURLE_OK;
 }
 
 /* Makes lane and exchange ready for each other; false: out of memory. */
@@ -351,17 +356,15 @@ static bool lane_prepare(struct dlk_lane *lane, struct dlk_exchange *exchange)
     lane->exchange = exchange;
     exchange->lane = lane;
     exchange->sent_us = transport_now(lane->transport);
-    return lane_set_headers(lane, exchange) &&
+    lane_set_headers(lane, exchange);
+    return
 #if TRANSPORT_COUNTS_REQUESTS
-           curl_easy_setopt(easy, CURLOPT_POSTFIELDS, exchange->body) == CURLE_OK &&
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, exchange->body) == CURLE_OK &&
 #endif
-           curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)exchange->body_length) ==
-               CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
-                            (long)(exchange->timeout_ms > 0 ? exchange->timeout_ms : 1)) ==
-               CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_WRITEDATA, exchange) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_HEADERDATA, exchange) == CURLE_OK;
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)exchange->body_length) ==
+            CURLE_OK &&
+        curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
+                         (long)(exchange->timeout_ms > 0 ? exchange->timeout_ms : 1)) == CURLE_OK;
 }
 
 /* Whether nothing of the request can have been sent. libcurl sends again by itself when a reused
@@ -431,18 +434,36 @@ static int lane_drive(struct dlk_lane *lane, const int *stop_fds, size_t stop_co
             extra[used++] = (struct curl_waitfd){stop_fds[i], CURL_WAIT_POLLIN, 0};
         }
     }
+    bool waited = false;
     while (!lane_ended(lane, code)) {
+        /* libcurl tells nothing of a descriptor that has hung up. */
+        int stopped = waited ? dlk_wait_readable(stop_fds, stop_count, 0) : -1;
+        if (stopped >= 0) {
+            return stopped;
+        }
+        waited = true;
         if (curl_multi_poll(lane->multi, extra, used, 1000, NULL) != CURLM_OK) {
             *code = CURLE_RECV_ERROR;
             return -1;
         }
-        /* libcurl tells nothing of a descriptor that has hung up. */
-        int stopped = used > 0 ? dlk_wait_readable(stop_fds, stop_count, 0) : -1;
-        if (stopped >= 0) {
-            return stopped;
-        }
     }
     return -1;
+}
+
+/* Three system calls, where they are needed. */
+static void transport_hold(const struct dlk_transport *transport, struct dlk_sigpipe *sigpipe)
+{
+    if (transport->may_raise) {
+        dlk_sigpipe_hold(sigpipe);
+    }
+}
+
+static void transport_release_hold(const struct dlk_transport *transport,
+                                   const struct dlk_sigpipe *sigpipe)
+{
+    if (transport->may_raise) {
+        dlk_sigpipe_release(sigpipe);
+    }
 }
 
 int dlk_exchange_run(struct dlk_transport *transport, struct dlk_exchange *exchange,
@@ -455,7 +476,7 @@ int dlk_exchange_run(struct dlk_transport *transport, struct dlk_exchange *excha
         exchange_unsent(transport, exchange);
         return -1;
     }
-    dlk_sigpipe_hold(&sigpipe);
+    transport_hold(transport, &sigpipe);
     bool added =
         lane_prepare(lane, exchange) && curl_multi_add_handle(lane->multi, lane->easy) == CURLM_OK;
     int stopped = added ? lane_drive(lane, stop_fds, stop_count, &code) : -1;
@@ -469,7 +490,7 @@ int dlk_exchange_run(struct dlk_transport *transport, struct dlk_exchange *excha
             exchange_unsent(transport, exchange);
         }
     }
-    dlk_sigpipe_release(&sigpipe);
+    transport_release_hold(transport, &sigpipe);
     return stopped;
 }
 
@@ -500,6 +521,7 @@ int dlk_transport_new(const struct dlk_transport_settings *settings,
     made->ca_file = settings->ca_file;
     made->connect_timeout_ms = settings->connect_timeout_ms;
     made->clock = *settings->clock;
+    made->may_raise = dlk_easy_may_raise_sigpipe();
     *transport = made;
     return 0;
 }
@@ -531,9 +553,8 @@ static void lanes_abandon(struct dlk_lane *lane)
 {
     while (lane != NULL) {
         struct dlk_lane *next = lane->next;
-        /* Its handles hold the parent's connections: libcurl would say goodbye on them. */
-        curl_slist_free_all(lane->headers);
-        free(lane);
+        free(
+            lane); /* its handles hold the parent's connections: libcurl would say goodbye on them */
         lane = next;
     }
 }
