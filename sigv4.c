@@ -40,6 +40,7 @@ struct dlk_sigv4_signer {
 #if DLK_SIGV4_FETCHES
     EVP_MD *sha256;
     EVP_MAC *hmac;
+    bool starts_over;       /* EVP_MAC_init without a key does, with the last one: from 3.0.3 on */
     struct sig_tools *idle; /* under the lock, as what follows it */
 #endif
     pthread_mutex_t lock;
@@ -129,8 +130,7 @@ void dlk_sigv4_text_free(struct dlk_sigv4_text *text)
 struct sig_tools {
     EVP_MD_CTX *digest;
     EVP_MAC_CTX *mac;
-    bool starts_over; /* EVP_MAC_init without a key does, with the last one: from 3.0.3 on */
-    bool has_key;     /* mac has this one */
+    bool has_key; /* mac has this one */
     unsigned char key[DLK_SIGV4_HASH_SIZE];
     struct sig_tools *next;
 };
@@ -159,17 +159,6 @@ static bool sig_mac_once(EVP_MAC_CTX *context, const unsigned char *key, size_t 
            size == DLK_SIGV4_HASH_SIZE;
 }
 
-/* Tried, for the provider may be older than the library: what cannot do it succeeds, and is wrong. */
-static bool sig_starts_over(EVP_MAC_CTX *context)
-{
-    static const unsigned char key[DLK_SIGV4_HASH_SIZE] = {1};
-    unsigned char first[DLK_SIGV4_HASH_SIZE], second[DLK_SIGV4_HASH_SIZE];
-
-    return sig_mac_once(context, key, sizeof key, "text", 4, first) &&
-           sig_mac_once(context, NULL, 0, "text", 4, second) &&
-           memcmp(first, second, sizeof first) == 0;
-}
-
 static struct sig_tools *sig_tools_new(const dlk_sigv4_signer *signer)
 {
     char sha256[] = "SHA256"; /* OSSL_PARAM takes no const */
@@ -187,7 +176,6 @@ static struct sig_tools *sig_tools_new(const dlk_sigv4_signer *signer)
         sig_tools_free(tools);
         return NULL;
     }
-    tools->starts_over = sig_starts_over(tools->mac);
     return tools;
 }
 
@@ -242,7 +230,7 @@ static bool sig_mac(dlk_sigv4_signer *signer, const unsigned char *key, size_t k
     again = tools->has_key && key_length == sizeof tools->key &&
             memcmp(key, tools->key, sizeof tools->key) == 0;
     done = sig_mac_once(tools->mac, again ? NULL : key, again ? 0 : key_length, text, length, mac);
-    tools->has_key = done && tools->starts_over && key_length == sizeof tools->key;
+    tools->has_key = done && signer->starts_over && key_length == sizeof tools->key;
     if (tools->has_key && !again) {
         memcpy(tools->key, key, sizeof tools->key);
     }
@@ -250,11 +238,29 @@ static bool sig_mac(dlk_sigv4_signer *signer, const unsigned char *key, size_t k
     return done;
 }
 
+/* Tried, for the provider may be older than the library: what cannot do it succeeds, and is wrong. */
+static bool sig_starts_over(EVP_MAC_CTX *context)
+{
+    static const unsigned char key[DLK_SIGV4_HASH_SIZE] = {1};
+    unsigned char first[DLK_SIGV4_HASH_SIZE], second[DLK_SIGV4_HASH_SIZE];
+
+    return sig_mac_once(context, key, sizeof key, "text", 4, first) &&
+           sig_mac_once(context, NULL, 0, "text", 4, second) &&
+           memcmp(first, second, sizeof first) == 0;
+}
+
 static bool sig_fetch(dlk_sigv4_signer *signer)
 {
     signer->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
     signer->hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    return signer->sha256 != NULL && signer->hmac != NULL;
+    if (signer->sha256 != NULL && signer->hmac != NULL) {
+        signer->idle = sig_tools_new(signer);
+    }
+    if (signer->idle == NULL) {
+        return false;
+    }
+    signer->starts_over = sig_starts_over(signer->idle->mac);
+    return true;
 }
 
 static void sig_release(dlk_sigv4_signer *signer)
