@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Growing bytes with a limit. */
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,9 +83,17 @@ void dlk_buffer_text(struct dlk_buffer *buffer, const char *text)
 void dlk_buffer_int(struct dlk_buffer *buffer, int64_t number)
 {
     char text[24];
+    char *at = text + sizeof text;
+    uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
 
-    (void)snprintf(text, sizeof text, "%" PRId64, number);
-    dlk_buffer_text(buffer, text);
+    do {
+        *--at = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (number < 0) {
+        *--at = '-';
+    }
+    dlk_buffer_bytes(buffer, at, (size_t)(text + sizeof text - at));
 }
 
 int dlk_buffer_result(const struct dlk_buffer *buffer, dynalock_error *error)

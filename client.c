@@ -579,7 +579,9 @@ bool dlk_call_judge(dynalock_store *store, struct dlk_call *call, int64_t *wait_
     if (call->exchange.connected) {
         dlk_count(store, DLK_CONNECTIONS);
     }
-    call_finish_error(call);
+    if (call->code != 0) {
+        call_finish_error(call);
+    }
     call_log(store, call, DYNALOCK_EVENT_ATTEMPT, 0);
     *wait_ms = 0;
     if (call->code == DYNALOCK_ERR_NOT_AUTHORIZED &&

@@ -165,7 +165,7 @@ int dlk_attribute_plain(const struct json_t *attribute, struct json_t **json,
 
 /* A record as read. */
 struct dynalock_kv {
-    char *partition;
+    char *partition; /* this, key, nonce and holder are in one block with the structure */
     char *key;
     int64_t version;
     bool has_expires;
@@ -219,10 +219,10 @@ bool dlk_json_is_object(const char *body, size_t length); /* the whole of it, an
 /* Never fails: what cannot be read stays empty. */
 void dlk_json_error(const char *body, size_t length, struct dlk_service_error *error);
 void dlk_page_free(struct dlk_page *page);
-/* A copy of kv's value as the kv of another write (version and so on are set by the caller);
- * value NONE: no payload. Takes the text of the attribute value as dlk_json_value wrote it. */
-int dlk_kv_make(const char *partition, const char *key, const char *value_text, size_t value_length,
-                dynalock_kv **kv, dynalock_error *error);
+/* The record that a write has made: nonce NULL: none; length 0: no payload, else the text of the attribute
+ * value as dlk_json_value wrote it. Version and expiry are the caller's to set. */
+int dlk_kv_make(const char *partition, const char *key, const char *nonce, const char *value_text,
+                size_t value_length, dynalock_kv **kv, dynalock_error *error);
 
 /* ---- os.c: clocks, entropy, waking, signals, fork
  * ---------------------------------------------- */

@@ -18,31 +18,57 @@ static int codec_bad(dynalock_error *error, const char *what)
     return dlk_fail(error, DYNALOCK_ERR_BAD_RESPONSE, "the answer is not DynamoDB's: %s", what);
 }
 
-static char *codec_copy(const char *text, size_t length)
-{
-    char *copy = malloc(length + 1);
-
-    if (copy != NULL) {
-        memcpy(copy, text, length);
-        copy[length] = '\0';
-    }
-    return copy;
-}
-
 /* ---- A record -------------------------------------------------------------------------------- */
 
-/* *text: NULL where there is no such S, or one with U+0000. */
-static int codec_string(const json_t *item, const char *name, char **text, dynalock_error *error)
-{
-    size_t length = 0;
-    const char *found = dlk_attribute_string(json_object_get(item, name), &length);
+/* Borrowed; text NULL: there is none. */
+struct codec_text {
+    const char *text;
+    size_t length;
+};
 
-    *text = NULL;
-    if (found == NULL || memchr(found, '\0', length) != NULL) {
-        return DYNALOCK_OK;
+enum codec_texts { CODEC_PARTITION, CODEC_KEY, CODEC_NONCE, CODEC_HOLDER, CODEC_TEXTS };
+
+/* None, where there is no such S, or one with U+0000. */
+static struct codec_text codec_string(const json_t *item, const char *name)
+{
+    struct codec_text found = {NULL, 0};
+
+    found.text = dlk_attribute_string(json_object_get(item, name), &found.length);
+    if (found.text != NULL && memchr(found.text, '\0', found.length) != NULL) {
+        found.text = NULL;
     }
-    *text = codec_copy(found, length);
-    return *text != NULL ? DYNALOCK_OK : codec_no_memory(error);
+    return found;
+}
+
+/* A record with these texts, in one block with it. */
+static dynalock_kv *codec_new(const struct codec_text texts[CODEC_TEXTS])
+{
+    char *copies[CODEC_TEXTS] = {NULL};
+    size_t size = sizeof(dynalock_kv);
+    dynalock_kv *kv;
+    char *at;
+    int i;
+
+    for (i = 0; i < CODEC_TEXTS; i++) {
+        size += texts[i].text != NULL ? texts[i].length + 1 : 0;
+    }
+    kv = calloc(1, size);
+    if (kv == NULL) {
+        return NULL;
+    }
+    at = (char *)(kv + 1);
+    for (i = 0; i < CODEC_TEXTS; i++) {
+        if (texts[i].text != NULL) {
+            copies[i] = at;
+            memcpy(at, texts[i].text, texts[i].length);
+            at += texts[i].length + 1;
+        }
+    }
+    kv->partition = copies[CODEC_PARTITION];
+    kv->key = copies[CODEC_KEY];
+    kv->nonce = copies[CODEC_NONCE];
+    kv->holder = copies[CODEC_HOLDER];
+    return kv;
 }
 
 static int codec_odd(const dynalock_kv *kv, dynalock_error *error, int code, const char *what)
@@ -51,22 +77,6 @@ static int codec_odd(const dynalock_kv *kv, dynalock_error *error, int code, con
 
     dlk_copy_text(key, sizeof key, kv->key);
     return dlk_fail(error, code, "record \"%s\": %s", key, what);
-}
-
-static int codec_names(const json_t *item, dynalock_kv *kv, dynalock_error *error)
-{
-    int code = codec_string(item, "name", &kv->key, error);
-
-    if (code == DYNALOCK_OK && kv->key == NULL) {
-        return dlk_fail(error, DYNALOCK_ERR_TYPE, "a record's name is not a string without U+0000");
-    }
-    if (code == DYNALOCK_OK) {
-        code = codec_string(item, "id", &kv->partition, error);
-    }
-    if (code == DYNALOCK_OK && kv->partition == NULL) {
-        return codec_odd(kv, error, DYNALOCK_ERR_TYPE, "id is not a string without U+0000");
-    }
-    return code;
 }
 
 static int codec_numbers(const json_t *item, dynalock_kv *kv, dynalock_error *error)
@@ -112,19 +122,15 @@ static int codec_tenure(const json_t *item, dynalock_kv *kv, dynalock_error *err
 {
     int64_t lease = 0;
     bool exact = false;
-    int code = codec_string(item, "nonce", &kv->nonce, error);
 
-    if (code == DYNALOCK_OK && kv->nonce == NULL && json_object_get(item, "nonce") != NULL) {
+    if (kv->nonce == NULL && json_object_get(item, "nonce") != NULL) {
         return codec_odd(kv, error, DYNALOCK_ERR_TYPE, "nonce is not a string without U+0000");
-    }
-    if (code == DYNALOCK_OK) {
-        code = codec_string(item, "holder", &kv->holder, error);
     }
     if (dlk_attribute_floor(json_object_get(item, "lease"), &lease, &exact) && exact && lease > 0) {
         kv->lease_ms = lease;
     }
     kv->current = kv->nonce != NULL && codec_nonce_names(kv->nonce, kv->version);
-    return code;
+    return DYNALOCK_OK;
 }
 
 static int codec_payload(const json_t *item, dynalock_kv *kv, dynalock_error *error)
@@ -140,20 +146,25 @@ static int codec_payload(const json_t *item, dynalock_kv *kv, dynalock_error *er
 
 static int codec_record(const json_t *item, dynalock_kv **kv, dynalock_error *error)
 {
+    const struct codec_text texts[CODEC_TEXTS] = {
+        codec_string(item, "id"), codec_string(item, "name"), codec_string(item, "nonce"),
+        codec_string(item, "holder")};
     dynalock_kv *record;
     int code;
 
     if (!json_is_object(item)) {
         return codec_bad(error, "an item is no object");
     }
-    record = calloc(1, sizeof *record);
+    if (texts[CODEC_KEY].text == NULL) {
+        return dlk_fail(error, DYNALOCK_ERR_TYPE, "a record's name is not a string without U+0000");
+    }
+    record = codec_new(texts);
     if (record == NULL) {
         return codec_no_memory(error);
     }
-    code = codec_names(item, record, error);
-    if (code == DYNALOCK_OK) {
-        code = codec_numbers(item, record, error);
-    }
+    code = record->partition != NULL
+               ? codec_numbers(item, record, error)
+               : codec_odd(record, error, DYNALOCK_ERR_TYPE, "id is not a string without U+0000");
     if (code == DYNALOCK_OK) {
         code = codec_tenure(item, record, error);
     }
@@ -463,22 +474,18 @@ void dlk_json_error(const char *body, size_t length, struct dlk_service_error *e
 
 /* ---- Records, as the caller sees them -------------------------------------------------------- */
 
-int dlk_kv_make(const char *partition, const char *key, const char *value_text, size_t value_length,
-                dynalock_kv **kv, dynalock_error *error)
+int dlk_kv_make(const char *partition, const char *key, const char *nonce, const char *value_text,
+                size_t value_length, dynalock_kv **kv, dynalock_error *error)
 {
-    dynalock_kv *made = calloc(1, sizeof *made);
-    int code = DYNALOCK_OK;
+    const struct codec_text texts[CODEC_TEXTS] = {{partition, strlen(partition)},
+                                                  {key, strlen(key)},
+                                                  {nonce, nonce != NULL ? strlen(nonce) : 0},
+                                                  {NULL, 0}};
+    dynalock_kv *made = codec_new(texts);
 
-    if (made == NULL) {
-        return codec_no_memory(error);
-    }
-    made->partition = codec_copy(partition, strlen(partition));
-    made->key = codec_copy(key, strlen(key));
-    if (made->partition != NULL && made->key != NULL && value_length > 0) {
-        code = codec_load(value_text, value_length, &made->payload, NULL);
-    }
-    /* The text is this library's own, and right: there is but one reason to fail. */
-    if (made->partition == NULL || made->key == NULL || code != DYNALOCK_OK) {
+    /* The value's text is this library's own, and right: there is but one reason to fail. */
+    if (made == NULL || (value_length > 0 && codec_load(value_text, value_length, &made->payload,
+                                                        NULL) != DYNALOCK_OK)) {
         dynalock_kv_free(made);
         return codec_no_memory(error);
     }
@@ -491,10 +498,6 @@ void dynalock_kv_free(dynalock_kv *kv)
     if (kv == NULL) {
         return;
     }
-    free(kv->partition);
-    free(kv->key);
-    free(kv->nonce);
-    free(kv->holder);
     free(kv->bytes);
     json_decref(kv->payload);
     free(kv);

@@ -312,10 +312,8 @@ static int kv_written(struct kv_operation *operation, const dynalock_kv *previou
     if (kv == NULL) {
         return 0;
     }
-    char *own_nonce = strdup(nonce);
-    if (own_nonce == NULL || dlk_kv_make(operation->store->partition, operation->key, item->value,
-                                         item->value_length, &made, error) != 0) {
-        free(own_nonce);
+    if (dlk_kv_make(operation->store->partition, operation->key, nonce, item->value,
+                    item->value_length, &made, error) != 0) {
         (void)dlk_fail(error, DYNALOCK_ERR_MEMORY,
                        "the record was written, but there is no memory to tell of it");
         if (error != NULL) {
@@ -324,7 +322,6 @@ static int kv_written(struct kv_operation *operation, const dynalock_kv *previou
         return DYNALOCK_ERR_MEMORY;
     }
     bool kept = item->keep_expires && previous != NULL;
-    made->nonce = own_nonce;
     made->current = true;
     made->version = version;
     made->has_expires = kept ? previous->has_expires : item->has_expires;

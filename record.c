@@ -9,13 +9,16 @@
 
 int dlk_tenure_new(char tenure[DLK_TENURE_SIZE])
 {
+    static const char digits[] = "0123456789abcdef";
     unsigned char bytes[(DLK_TENURE_SIZE - 1) / 2];
     if (dlk_random(bytes, sizeof bytes) != 0) {
         return DYNALOCK_ERR_SYSTEM;
     }
     for (size_t i = 0; i < sizeof bytes; i++) {
-        (void)snprintf(tenure + 2 * i, 3, "%02x", bytes[i]);
+        tenure[2 * i] = digits[bytes[i] >> 4];
+        tenure[2 * i + 1] = digits[bytes[i] & 15];
     }
+    tenure[2 * sizeof bytes] = '\0';
     return 0;
 }
 

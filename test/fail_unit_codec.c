@@ -123,7 +123,7 @@ static int make_kv(void *context, dynalock_error *error)
     size_t length = 0;
     json_t *json = NULL;
     dynalock_kv *kv = NULL;
-    int code = dlk_kv_make("p", "k", value, strlen(value), &kv, error);
+    int code = dlk_kv_make("p", "k", NULL, value, strlen(value), &kv, error);
 
     (void)context;
     if (code == 0) {

@@ -231,7 +231,7 @@ static void test_kv_make(void **state)
     (void)state;
     assert_int_equal(write_text(value, &text, &size, NULL), DYNALOCK_OK);
     assert_int_equal(size, 4);
-    assert_int_equal(dlk_kv_make("p", "k", text, strlen(text), &kv, NULL), DYNALOCK_OK);
+    assert_int_equal(dlk_kv_make("p", "k", NULL, text, strlen(text), &kv, NULL), DYNALOCK_OK);
     assert_int_equal(dynalock_kv_bytes(kv, &bytes, &length, NULL), DYNALOCK_OK);
     assert_int_equal(length, 3);
     assert_memory_equal(bytes, "a\0b", 4);
@@ -239,7 +239,7 @@ static void test_kv_make(void **state)
     assert_string_equal(dynalock_kv_key(kv), "k");
     free(text);
     dynalock_kv_free(kv);
-    assert_int_equal(dlk_kv_make("p", "k", NULL, 0, &kv, NULL), DYNALOCK_OK);
+    assert_int_equal(dlk_kv_make("p", "k", NULL, NULL, 0, &kv, NULL), DYNALOCK_OK);
     assert_null(dynalock_kv_type(kv));
     dynalock_kv_free(kv);
 }
@@ -551,7 +551,7 @@ static int work_make(void)
     dynalock_kv *kv = NULL;
     const void *bytes = NULL;
     size_t length = 0;
-    int code = dlk_kv_make("p", "k", "{\"S\":\"Zg==\"}", 12, &kv, NULL);
+    int code = dlk_kv_make("p", "k", NULL, "{\"S\":\"Zg==\"}", 12, &kv, NULL);
 
     if (code == DYNALOCK_OK) {
         code = dynalock_kv_bytes(kv, &bytes, &length, NULL);

@@ -625,7 +625,7 @@ static void assert_round_trip(json_t *json, bool plain)
 
     if (write_text(plain ? dynalock_json(json) : dynalock_attribute(json), &text, &size, &error) !=
             0 ||
-        dlk_kv_make("p", "k", text, strlen(text), &kv, &error) != 0 ||
+        dlk_kv_make("p", "k", NULL, text, strlen(text), &kv, &error) != 0 ||
         (plain ? dynalock_kv_json : dynalock_kv_attribute)(kv, &back, &error) != 0) {
         fail_msg("%s", error.message);
     }
