@@ -723,7 +723,7 @@ DYNALOCK_API int dynalock_next_event(dynalock_store *store, dynalock_lock_event 
 /*
  * The same for one lock. Once it has a descriptor of its own, its events are taken by
  * dynalock_lock_next_event, and not by dynalock_next_event. The descriptor is the lock's, until
- * dynalock_lock_free. DYNALOCK_ERR_SYSTEM, _MEMORY, _CLOSED, _FORKED.
+ * dynalock_lock_free, and readable, too, once the store is closed. DYNALOCK_ERR_SYSTEM, _MEMORY, _CLOSED, _FORKED.
  */
 DYNALOCK_API int dynalock_lock_event_fd(dynalock_lock *lock, int *fd, dynalock_error *error);
 DYNALOCK_API int dynalock_lock_next_event(dynalock_lock *lock, dynalock_lock_event *event,

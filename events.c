@@ -227,13 +227,16 @@ void dlk_started_end(struct dlk_started *started, int code, const dynalock_error
     started->error = *error;
     started->ended = true;
     (void)dlk_keeper_forget(store, &started->timer);
-    store->started--;
     bool forget = lock->freed;
     if (forget) {
         lock->started = NULL;
+        if (started->forgotten != NULL) {
+            started->forgotten(started);
+        }
     } else {
         event_enqueue(lock);
     }
+    store->started--;
     (void)pthread_cond_broadcast(&store->changed);
     (void)pthread_mutex_unlock(&store->mutex);
     if (forget) {

@@ -526,6 +526,9 @@ void dlk_locks_closed(dynalock_store *store)
             (void)dlk_keeper_forget(store, &lock->started->timer);
             lock->started->ended = true;
         }
+        if (lock->event_wake != NULL) {
+            dlk_wake_up(lock->event_wake);
+        }
         dlk_lock_disarm(lock);
         lock->references -= drop;
         if (lock->references == 0) {

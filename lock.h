@@ -43,7 +43,8 @@ struct dlk_started {
     int64_t patience_us; /* until when it waits for the renewal of the tenure before */
     int code;
     dynalock_error error;
-    void (*free)(struct dlk_started *started); /* what it is part of; nothing is under way */
+    void (*forgotten)(struct dlk_started *started); /* it has ended, its lock was freed; or NULL */
+    void (*free)(struct dlk_started *started);      /* what it is part of; nothing is under way */
 };
 
 struct dynalock_lock {

@@ -240,23 +240,21 @@ static struct release_started *release_of(void *member, size_t offset)
     return (struct release_started *)(void *)((char *)member - offset);
 }
 
-/* The release of a lock that was freed has failed, and nobody is there who could repeat it. */
-static void release_by_cleanup(dynalock_lock *lock)
+/* With the mutex held: the lock was freed, and nobody is there who could repeat a release that failed. */
+static void release_forgotten(struct dlk_started *started)
 {
-    (void)pthread_mutex_lock(&lock->store->mutex);
+    dynalock_lock *lock = started->lock;
     struct dlk_cleanup *cleanup =
-        lock->freed && lock->state == DYNALOCK_LOCK_RELEASING ? dlk_cleanup_new(lock) : NULL;
+        lock->state == DYNALOCK_LOCK_RELEASING ? dlk_cleanup_new(lock) : NULL;
     if (cleanup != NULL) {
         cleanup->known = lock->lease;
         dlk_cleanup_start(cleanup);
     }
-    (void)pthread_mutex_unlock(&lock->store->mutex);
 }
 
 static void release_called(struct dlk_call *call)
 {
     struct release_started *x = call->context;
-    dynalock_lock *lock = x->r.lock;
     dynalock_error error = {0};
     if (release_answered(&x->r)) {
         dlk_keeper_send(call);
@@ -264,12 +262,7 @@ static void release_called(struct dlk_call *call)
     }
     int code = release_finish(&x->r, &error);
     x->begun = false;
-    (void)pthread_mutex_lock(&lock->store->mutex);
-    dlk_lock_ref(lock);
-    (void)pthread_mutex_unlock(&lock->store->mutex);
     dlk_started_end(&x->base, code, &error);
-    release_by_cleanup(lock);
-    dlk_lock_unref(lock);
 }
 
 static void release_go(struct dlk_turn *turn)
@@ -313,6 +306,7 @@ int dynalock_lock_release_start(dynalock_lock *lock, dynalock_error *error)
                                        .kind = DYNALOCK_LOCK_EVENT_RELEASE,
                                        .timer.fire = release_fire,
                                        .turn = {.go = release_go, .urgent = true},
+                                       .forgotten = release_forgotten,
                                        .free = release_free};
         x->r.lock = lock;
         code = release_start(&x->r, error);
