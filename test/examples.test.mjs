@@ -80,7 +80,8 @@ describe('examples', { concurrency: true }, () => {
   test('all examples have a test here', () => {
     const names = readdirSync(join(ROOT, 'examples')).map(name => parse(name).name);
     assert.deepEqual(names.sort(), [
-      'competing-consumers', 'config-store', 'fencing', 'first-steps', 'lock', 'raii', 'streaming-list',
+      'competing-consumers', 'config-store', 'epoll', 'fencing', 'first-steps', 'libuv', 'lock', 'raii',
+      'streaming-list',
     ]);
   });
 
@@ -136,6 +137,65 @@ describe('examples', { concurrency: true }, () => {
     second.child.kill('SIGTERM');
     await complete(second);
   });
+
+  for (const name of ['epoll', 'libuv']) {
+    const keys = [1, 2, 3].map(number => `${name}-${number}`);
+
+    test(`${name}: the second waits for all locks of the first, which lets go on SIGTERM`, async () => {
+      const first = example(name, TABLE, ...keys);
+      const earlier = await Promise.all(keys.map(key => first.until(new RegExp(`^${key}: locked`))));
+      const second = example(name, TABLE, ...keys, `${name}-free`);
+      await second.until(new RegExp(`^${name}-free: locked`));
+      await new Promise(done => setTimeout(done, 1000)); // for some work
+      assert.equal(second.lines.length, 1);
+      first.child.kill('SIGTERM');
+      const ends = (await complete(first)).slice(-3);
+      assert.deepEqual(ends.map(line => line.replace(/[1-9]\d* pieces/, 'N pieces')).sort(),
+        keys.map(key => `${key}: released after N pieces of work`));
+      for (const [index, key] of keys.entries()) {
+        assert.ok(tokenOf(await second.until(new RegExp(`^${key}: locked`))) > tokenOf(earlier[index]));
+      }
+      second.child.kill('SIGINT');
+      assert.equal((await complete(second)).filter(line => /released after/.test(line)).length, 4);
+    });
+
+    test(`${name}: one that waits ends on SIGTERM, and the holder goes on`, async () => {
+      const key = `${name}-cancelled`;
+      const first = example(name, TABLE, key);
+      await first.until(/locked/);
+      const second = example(name, TABLE, `${key}-own`, key);
+      await second.until(new RegExp(`^${key}-own: locked`));
+      second.child.kill('SIGTERM');
+      assert.deepEqual((await complete(second)).map(line => line.replace(/\d+/, 'N')).sort(), [
+        `${key}-own: locked, token N`, `${key}-own: released after N pieces of work`, `${key}: stopped while waiting`,
+      ]);
+      first.child.kill('SIGTERM');
+      assert.equal((await complete(first)).length, 2);
+    });
+
+    test(`${name}: a loss is told, and the lock is waited for again`, async () => {
+      const key = `${name}-lost`;
+      const run = example(name, TABLE, key, `${key}-other`);
+      const earlier = tokenOf(await run.until(new RegExp(`^${key}: locked`)));
+      await run.until(new RegExp(`^${key}-other: locked`));
+      const input = { TableName: TABLE, Key: { id: { S: 'locks' }, name: { S: key } } };
+      const { error } = await control.ask({ cmd: 'raw', server: SERVER, op: 'DeleteItem', input });
+      assert.equal(error, undefined);
+      await run.until(new RegExp(`^${key}: lost: `));
+      const again = new RegExp(`^${key}: locked, token (?!${earlier}$)`);
+      assert.ok(tokenOf(await run.until(again)) > earlier);
+      run.child.kill('SIGTERM');
+      const lines = await complete(run);
+      assert.equal(lines.filter(line => /: lost/.test(line)).length, 1);
+      assert.equal(lines.filter(line => /released after/.test(line)).length, 2);
+    });
+
+    test(`${name} ends, and says why, where there is no table`, async () => {
+      const run = example(name, 'there-is-none', 'a', 'b');
+      assert.equal(await run.ended, 1);
+      assert.match(run.errors, /^a: .*ResourceNotFoundException/m);
+    });
+  }
 
   test('raii: an exception that leaves the scope releases the lock', async () => {
     const lines = await complete(example('raii', TABLE));

@@ -121,6 +121,7 @@ static int refused_locks(dynalock_store *store, dynalock_lock *lock)
     dynalock_kv *kv = NULL;
     dynalock_lock *another = NULL;
     dynalock_lock_info *infos = NULL;
+    dynalock_lock_event event;
     dynalock_counters counters;
     size_t count = 0;
     int fd = -1;
@@ -135,6 +136,13 @@ static int refused_locks(dynalock_store *store, dynalock_lock *lock)
         {"ensure", dynalock_lock_ensure(lock, 0, NULL)},
         {"lost_fd", dynalock_lock_lost_fd(lock, &fd, NULL)},
         {"holder", dynalock_lock_holder(lock, &kv, NULL, NULL)},
+        {"acquire_start", dynalock_lock_acquire_start(lock, -1, NULL)},
+        {"release_start", dynalock_lock_release_start(lock, NULL)},
+        {"cancel", dynalock_lock_cancel(lock, NULL)},
+        {"event_fd", dynalock_event_fd(store, &fd, NULL)},
+        {"next_event", dynalock_next_event(store, &event, NULL)},
+        {"lock_event_fd", dynalock_lock_event_fd(lock, &fd, NULL)},
+        {"lock_next_event", dynalock_lock_next_event(lock, &event, NULL)},
         {"locks", dynalock_locks(store, &infos, &count, NULL)},
         {"counters", dynalock_store_counters(store, &counters)},
     };

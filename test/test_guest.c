@@ -686,6 +686,28 @@ static void *small_locks(void *context)
     return NULL;
 }
 
+/* An acquisition and a release by events, and the cancelling of another. */
+static void *small_events(void *context)
+{
+    struct small *small = context;
+    dynalock_lock *lock = small->caller->other;
+    dynalock_store *store = small->caller->store;
+    dynalock_lock_event event = {0};
+    int fd = -1;
+    int bad = wrong("event_fd", dynalock_event_fd(store, &fd, NULL), DYNALOCK_OK) +
+              wrong("acquire_start", dynalock_lock_acquire_start(lock, -1, NULL), DYNALOCK_OK) +
+              wrong("readable", readable(fd, LONG_MS), true) +
+              wrong("cancel", dynalock_lock_cancel(lock, NULL), DYNALOCK_OK) +
+              wrong("next_event", dynalock_next_event(store, &event, NULL), DYNALOCK_OK) +
+              wrong("acquired", event.kind, DYNALOCK_LOCK_EVENT_ACQUIRE) +
+              wrong("lock_event_fd", dynalock_lock_event_fd(lock, &fd, NULL), DYNALOCK_OK) +
+              wrong("release_start", dynalock_lock_release_start(lock, NULL), DYNALOCK_OK) +
+              wrong("readable", readable(fd, LONG_MS), true) +
+              wrong("lock_next_event", dynalock_lock_next_event(lock, &event, NULL), DYNALOCK_OK);
+    small->bad = bad + wrong("released", event.kind, DYNALOCK_LOCK_EVENT_RELEASE);
+    return NULL;
+}
+
 static void *small_close(void *context)
 {
     struct small *small = context;
@@ -727,6 +749,7 @@ static void test_a_thread_with_a_stack_of_128_kb_may_make_every_call(void **stat
     struct small small = {.bench = b, .caller = &c};
     small_run("open, json, acquire, free, close", small_use, &small);
     small_run("locks, ensure, lost_fd", small_locks, &small);
+    small_run("acquire and release by events", small_events, &small);
     small_run("close with a lock held", small_close, &small);
     caller_free(&c);
 }
