@@ -152,13 +152,17 @@ EXAMPLES := $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)) \
 EXAMPLE_PROGRAMS := $(EXAMPLES:%=build/release/examples/%)
 CXX_EXAMPLE_PROGRAMS := $(patsubst examples/%.cpp,build/release/examples/%,$(sort $(wildcard examples/*.cpp)))
 
+# What an example needs besides.
+EXAMPLE_PACKAGES_libuv := libuv
+example_libs = $(if $(EXAMPLE_PACKAGES_$(1)),$(shell $(PKG_CONFIG) --cflags --libs $(EXAMPLE_PACKAGES_$(1))))
+
 examples: $(EXAMPLE_PROGRAMS) $(CXX_EXAMPLE_PROGRAMS)
 
 .SECONDEXPANSION:
 $(EXAMPLE_PROGRAMS): build/release/examples/%: $$(wildcard examples/$$*.c examples/$$*/*.[ch]) dynalock.h \
 		build/release/$(SHARED) build/release/flags
 	$(CC) $(CPPFLAGS) -std=gnu11 $(BASE_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) \
-		-Lbuild/release -ldynalock -Wl,-rpath,'$$ORIGIN/..' $(DEPS_LIBS)
+		-Lbuild/release -ldynalock -Wl,-rpath,'$$ORIGIN/..' $(DEPS_LIBS) $(call example_libs,$*)
 
 $(CXX_EXAMPLE_PROGRAMS): build/release/examples/%: examples/%.cpp dynalock.h build/release/$(SHARED) build/release/flags
 	$(CXX) $(CPPFLAGS) -std=c++11 $(WARNINGS) -I. $(CXXFLAGS) $(LDFLAGS) -o $@ $< \
@@ -306,7 +310,7 @@ deps:
 
 demo:
 	tools/deps demo
-	$(MAKE) all examples
+	$(MAKE) all build/release/examples/competing-consumers
 	tools/demo
 
 # ---- Installation -------------------------------------------------------------------------------
@@ -344,10 +348,14 @@ installcheck:
 	CC='$(CC)' CXX='$(CXX)' PKG_CONFIG='$(PKG_CONFIG)' tools/check-installed $(call quote,$(DESTDIR)) \
 		$(call quote,$(pkgconfigdir)) '$(VERSION)'
 
+# ---- Bench --------------------------------------------------------------------------------------
+
+-include bench/rules.mk
+
 # ---- The rest -----------------------------------------------------------------------------------
 
 format:
-	clang-format -i $(wildcard *.[ch] test/*.[ch] test/soak/*.c examples/*.[ch] examples/*.cpp examples/*/*.[ch])
+	clang-format -i $(wildcard *.[ch] test/*.[ch] test/soak/*.c bench/*.[ch] examples/*.[ch] examples/*.cpp examples/*/*.[ch])
 
 clean:
 	rm -rf build
@@ -364,6 +372,7 @@ help:
 	@echo 'make uninstall      removes these'
 	@echo 'make installcheck   compiles and runs programs with the installed library'
 	@echo 'make amalgamation   the library as two files, build/amalgamation/dynalock.c and dynalock.h'
+	@echo 'make bench          what it costs, against raw libcurl; make bench-plots draws it'
 	@echo 'make examples       the programs of examples/, in build/release/examples'
 	@echo 'make demo           several processes compete for one lock, on a server of their own'
 	@echo 'make deps           installs what a build needs (Debian)'
