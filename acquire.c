@@ -299,11 +299,11 @@ static enum acquire_step acquire_answered(struct acquisition *a)
 }
 
 /* Many locks that were acquired at once are not to be renewed at once for ever. */
-static int64_t acquire_first_renewal_us(const dynalock_lock *lock)
+static int64_t acquire_first_renewal_us(const dynalock_lock *lock, int64_t asked_us)
 {
-    int64_t period_us = lock->ttl_ms * 1000 / 3;
     bool many = lock->store->lock_count > (size_t)lock->store->max_connections;
-    return period_us - (many ? (int64_t)dlk_random_below((uint64_t)period_us / 2) : 0);
+    uint64_t spread_us = many ? (uint64_t)lock->ttl_ms * 1000 / 6 : 0;
+    return dlk_lock_renewal_due(lock, asked_us - (int64_t)dlk_random_below(spread_us));
 }
 
 /* The lease was granted: by the answer in a->call, or it was found in it. False: its time is over
@@ -328,7 +328,7 @@ static bool acquire_hold(struct acquisition *a)
         lock->failures = 0;
         dlk_lock_note(lock, 0, "");
         dlk_lock_set_end(lock, end_us);
-        dlk_lock_arm_renewal(lock, a->lease.asked_us + acquire_first_renewal_us(lock));
+        dlk_lock_arm_renewal(lock, acquire_first_renewal_us(lock, a->lease.asked_us));
     }
     (void)pthread_mutex_unlock(&lock->store->mutex);
     return ahead;

@@ -268,6 +268,7 @@ bool dlk_wake_works(const struct dlk_wake *wake); /* false: the host has closed 
 struct dlk_alarm {
     int fd;
     struct dlk_identity identity;
+    int64_t due_us; /* keeper.c's: boot clock, when it was set to go off; INT64_MAX: never */
 };
 
 int dlk_alarm_open(struct dlk_alarm *alarm);
@@ -851,7 +852,9 @@ struct dynalock_store {
     struct dlk_events events;
     /* The keeper's own, without the mutex. */
     struct dlk_turns urgent_turns, turns;
-    int sending; /* requests */
+    int sending;               /* requests */
+    bool keeper_is_deaf;       /* the host has closed what wakes it up */
+    int64_t keeper_listens_us; /* when to look for that again */
     struct dlk_timer credentials_timer;
     /* lock.c's: runs one callback that is owed, on the watch; false: none is. */
     bool (*tell)(dynalock_store *store);

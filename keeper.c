@@ -13,21 +13,23 @@
 #define KEEPER_CREDENTIALS_US INT64_C(25000) /* between two looks for credentials that are coming */
 #define KEEPER_SLICE_MS 250 /* where there is no clock that wakes up and counts suspended time */
 
-/* Arms the alarm for the next timer; how long to wait at the most. */
+/* With the mutex held: arms the alarm for the next timer; how long to wait at the most. A timer that was
+ * forgotten does not change the alarm: it finds nothing to do, or something that is due later. */
 static int64_t keeper_wait_ms(const dynalock_store *store, const struct dlk_timers *timers,
-                              const struct dlk_alarm *alarm)
+                              struct dlk_alarm *alarm)
 {
-    int64_t due = 0;
-    if (!dlk_timers_next(timers, &due)) {
-        dlk_alarm_set(alarm, -1);
-        return KEEPER_WAIT_MAX_MS;
+    int64_t now_us = dlk_store_boot_us(store);
+    int64_t due_us = INT64_MAX;
+    (void)dlk_timers_next(timers, &due_us);
+    if (due_us < alarm->due_us || alarm->due_us <= now_us) {
+        alarm->due_us = due_us;
+        dlk_alarm_set(alarm, due_us == INT64_MAX ? -1 : due_us > now_us ? due_us - now_us : 0);
     }
-    int64_t delay = due - dlk_store_boot_us(store);
-    delay = delay > 0 ? delay : 0;
-    dlk_alarm_set(alarm, delay);
-    int64_t wait = delay / 1000 + 1;
-    int64_t most = alarm->fd >= 0 ? KEEPER_WAIT_MAX_MS : KEEPER_SLICE_MS;
-    return wait < most ? wait : most;
+    int64_t most_ms = alarm->fd >= 0 ? KEEPER_WAIT_MAX_MS : KEEPER_SLICE_MS;
+    if (alarm->due_us >= now_us + most_ms * 1000) {
+        return most_ms;
+    }
+    return alarm->due_us > now_us ? (alarm->due_us - now_us) / 1000 + 1 : 1;
 }
 
 /* Fires what is due, with the mutex released meanwhile. */
@@ -39,6 +41,18 @@ static void keeper_fire(dynalock_store *store, struct dlk_timers *timers)
         timer->fire(timer);
         (void)pthread_mutex_lock(&store->mutex);
     }
+}
+
+/* Looked at now and then: it takes system calls. */
+static bool keeper_can_be_woken(dynalock_store *store)
+{
+    int64_t now_us = dlk_store_boot_us(store);
+    if (!store->keeper_is_deaf && now_us >= store->keeper_listens_us) {
+        store->keeper_listens_us = now_us + INT64_C(1000) * KEEPER_JUDGE_MS;
+        store->keeper_is_deaf =
+            !dlk_loop_works(store->loop) || !dlk_alarm_works(&store->keeper_alarm);
+    }
+    return !store->keeper_is_deaf;
 }
 
 static void *keeper_main(void *context)
@@ -57,7 +71,7 @@ static void *keeper_main(void *context)
         }
         (void)pthread_mutex_unlock(&store->mutex);
         dlk_loop_run(store->loop, store->keeper_alarm.fd, wait);
-        if (!dlk_loop_works(store->loop) || !dlk_alarm_works(&store->keeper_alarm)) {
+        if (!keeper_can_be_woken(store)) {
             (void)dlk_wait_readable(NULL, 0, KEEPER_JUDGE_MS);
         }
         (void)pthread_mutex_lock(&store->mutex);
@@ -110,15 +124,10 @@ static void *watch_main(void *context)
 
 /* ---- Timers ---- */
 
-static bool timers_put(struct dlk_timers *timers, struct dlk_timer *timer, int64_t due_us)
-{
-    dlk_timers_add(timers, timer, due_us);
-    return timers->root == timer;
-}
-
 void dlk_keeper_schedule(dynalock_store *store, struct dlk_timer *timer, int64_t due_us)
 {
-    if (timers_put(&store->keeper_timers, timer, due_us) && store->running &&
+    dlk_timers_add(&store->keeper_timers, timer, due_us);
+    if (store->running && due_us < store->keeper_alarm.due_us &&
         pthread_equal(pthread_self(), store->keeper_thread) == 0) {
         dlk_loop_wake(store->loop);
     }
@@ -133,7 +142,8 @@ bool dlk_keeper_forget(dynalock_store *store, struct dlk_timer *timer)
 
 void dlk_watch_schedule(dynalock_store *store, struct dlk_timer *timer, int64_t due_us)
 {
-    if (timers_put(&store->watch_timers, timer, due_us) && store->running) {
+    dlk_timers_add(&store->watch_timers, timer, due_us);
+    if (store->running && due_us < store->watch_alarm.due_us) {
         dlk_wake_up(&store->watch_wake);
     }
 }
@@ -317,6 +327,7 @@ static int keeper_open(dynalock_store *store, dynalock_error *error)
 {
     store->credentials_timer.fire = turns_look_again;
     store->keeper_alarm.fd = store->watch_alarm.fd = -1;
+    store->keeper_alarm.due_us = store->watch_alarm.due_us = INT64_MAX;
     store->watch_wake.read_fd = store->watch_wake.write_fd = -1;
     int code = dlk_loop_new(store->transport, store->max_connections, &store->loop, error);
     if (code == 0 &&

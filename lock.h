@@ -104,6 +104,8 @@ void dlk_lock_lose(dynalock_lock *lock, int cause);
 void dlk_lock_set_end(dynalock_lock *lock, int64_t valid_until_us);
 void dlk_lock_note(dynalock_lock *lock, int code, const char *message);
 void dlk_lock_arm_renewal(dynalock_lock *lock, int64_t due_us);
+/* When a lease that was asked for then is renewed. */
+int64_t dlk_lock_renewal_due(const dynalock_lock *lock, int64_t asked_us);
 void dlk_lock_disarm(dynalock_lock *lock);
 void dlk_lock_ref(dynalock_lock *lock);
 void dlk_lock_unref(dynalock_lock *lock); /* without the mutex */

@@ -196,7 +196,7 @@ void dlk_wake_drain(const struct dlk_wake *wake)
     }
     do {
         got = read(wake->read_fd, bytes, sizeof bytes);
-    } while (got > 0 || (got < 0 && errno == EINTR));
+    } while (got == (ssize_t)sizeof bytes || (got < 0 && errno == EINTR));
 }
 
 int dlk_alarm_open(struct dlk_alarm *alarm)

@@ -73,7 +73,7 @@ static void renew_granted(dynalock_lock *lock, const struct dlk_lease *lease,
     dlk_lock_set_end(lock, dlk_lease_end(lock, lease, &call->exchange));
     dlk_lock_judge(lock);
     if (lock->state == DYNALOCK_LOCK_HELD) {
-        dlk_lock_arm_renewal(lock, lease->asked_us + lock->ttl_ms * 1000 / 3);
+        dlk_lock_arm_renewal(lock, dlk_lock_renewal_due(lock, lease->asked_us));
         dlk_count(lock->store, DLK_RENEWED);
     }
 }

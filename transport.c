@@ -738,7 +738,9 @@ void dlk_loop_run(struct dlk_loop *loop, int alarm_fd, int64_t timeout_ms)
         timeout_ms = 0;
     }
     (void)curl_multi_poll(loop->multi, extra, alarm_fd >= 0 ? 2 : 1, (int)timeout_ms, NULL);
-    dlk_wake_drain(&loop->wake);
+    if (extra[0].revents != 0) {
+        dlk_wake_drain(&loop->wake);
+    }
     (void)loop_drive(loop);
     loop_drive_adopted(loop);
     loop_tell_failed(loop);
