@@ -852,7 +852,9 @@ struct dynalock_store {
     struct dlk_events events;
     /* The keeper's own, without the mutex. */
     struct dlk_turns urgent_turns, turns;
-    int sending;               /* requests */
+    int sending; /* requests */
+    struct dlk_renewal *spare_renewals;
+    int spare_renewal_count;
     bool keeper_is_deaf;       /* the host has closed what wakes it up */
     int64_t keeper_listens_us; /* when to look for that again */
     struct dlk_timer credentials_timer;

@@ -63,22 +63,33 @@ void dlk_json_string(struct dlk_buffer *buffer, const char *text, size_t length)
 static const char text_base64[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
+/* The four digits of up to three bytes. */
+static void text_base64_group(const unsigned char *bytes, size_t left, char *text)
+{
+    unsigned b1 = left > 1 ? bytes[1] : 0U;
+    unsigned b2 = left > 2 ? bytes[2] : 0U;
+
+    text[0] = text_base64[bytes[0] >> 2];
+    text[1] = text_base64[(bytes[0] & 0x03U) << 4 | b1 >> 4];
+    text[2] = left > 1 ? text_base64[(b1 & 0x0FU) << 2 | b2 >> 6] : '=';
+    text[3] = left > 2 ? text_base64[b2 & 0x3FU] : '=';
+}
+
 void dlk_base64_encode(struct dlk_buffer *buffer, const unsigned char *bytes, size_t length)
 {
+    char text[256];
+    size_t used = 0;
     size_t i;
 
     for (i = 0; i < length; i += 3) {
-        size_t left = length - i;
-        unsigned b1 = left > 1 ? bytes[i + 1] : 0U;
-        unsigned b2 = left > 2 ? bytes[i + 2] : 0U;
-        char text[4];
-
-        text[0] = text_base64[bytes[i] >> 2];
-        text[1] = text_base64[(bytes[i] & 0x03U) << 4 | b1 >> 4];
-        text[2] = left > 1 ? text_base64[(b1 & 0x0FU) << 2 | b2 >> 6] : '=';
-        text[3] = left > 2 ? text_base64[b2 & 0x3FU] : '=';
-        dlk_buffer_bytes(buffer, text, sizeof text);
+        text_base64_group(bytes + i, length - i, text + used);
+        used += 4;
+        if (used == sizeof text) {
+            dlk_buffer_bytes(buffer, text, used);
+            used = 0;
+        }
     }
+    dlk_buffer_bytes(buffer, text, used);
 }
 
 static int text_base64_digit(char c)

@@ -284,25 +284,21 @@ void dlk_locks_init(dynalock_store *store)
 
 /* ---- Making and freeing ---- */
 
-/* "host pid start-time" */
+/* "host pid start-time": the time is that of the first lock of the process, close enough to tell two pids
+ * apart. */
 static char *lock_default_holder(void)
 {
     char host[128] = "";
     char text[224];
-    struct tm utc = {0};
-    time_t now = time(NULL);
-    static atomic_llong
-        started; /* by the first lock of the process: close enough to tell two pids apart */
+    char when[DLK_SIGV4_TIMESTAMP_SIZE] = "";
+    static atomic_llong started;
     long long none = 0;
-    (void)atomic_compare_exchange_strong(&started, &none, (long long)now);
-    now = (time_t)atomic_load(&started);
+    (void)atomic_compare_exchange_strong(&started, &none, (long long)time(NULL));
     if (gethostname(host, sizeof host - 1) != 0 || host[0] == '\0') {
         (void)snprintf(host, sizeof host, "unknown");
     }
-    (void)gmtime_r(&now, &utc);
-    (void)snprintf(text, sizeof text, "%s %ld %04d-%02d-%02dT%02d:%02d:%02dZ", host, (long)getpid(),
-                   utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min,
-                   utc.tm_sec);
+    (void)dlk_sigv4_format_time((int64_t)atomic_load(&started), when);
+    (void)snprintf(text, sizeof text, "%s %ld %s", host, (long)getpid(), when);
     return strdup(text);
 }
 
@@ -442,6 +438,7 @@ static void lock_free_in_child(dynalock_lock *lock)
 void dlk_locks_abandon(dynalock_store *store)
 {
     dynalock_lock *next = NULL;
+    dlk_renewals_drop(store);
     for (dynalock_lock *lock = store->locks; lock != NULL && !store->abandoned; lock = next) {
         next = lock->next;
         if (lock->freed) { /* the keeper's reference was its last */
@@ -524,6 +521,7 @@ void dlk_locks_close(dynalock_store *store, int64_t until_us)
 void dlk_locks_closed(dynalock_store *store)
 {
     dlk_cleanups_drop(store);
+    dlk_renewals_drop(store);
     (void)pthread_mutex_lock(&store->mutex);
     dynalock_lock *next = NULL;
     for (dynalock_lock *lock = store->locks; lock != NULL; lock = next) {

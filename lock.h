@@ -24,8 +24,9 @@ struct dlk_sight {
     int64_t since_us;
 };
 
-/* A renewal by the keeper, while it is under way. */
+/* A renewal by the keeper, while it is under way; or a spare one of the store's. */
 struct dlk_renewal {
+    struct dlk_renewal *next; /* spare */
     dynalock_lock *lock;
     struct dlk_lease lease;
     struct dlk_call call;
@@ -145,6 +146,7 @@ void dlk_events_free(dynalock_lock *lock);
 
 void dlk_renewal_fire(struct dlk_timer *timer);
 void dlk_renewal_free(struct dlk_renewal *renewal); /* nothing is under way; takes NULL */
+void dlk_renewals_drop(dynalock_store *store);      /* the spare ones; the keeper has ended */
 
 /* ---- release.c ---- */
 

@@ -147,6 +147,43 @@ void dlk_renewal_free(struct dlk_renewal *renewal)
     }
 }
 
+void dlk_renewals_drop(dynalock_store *store)
+{
+    while (store->spare_renewals != NULL) {
+        struct dlk_renewal *renewal = store->spare_renewals;
+        store->spare_renewals = renewal->next;
+        dlk_renewal_free(renewal);
+    }
+}
+
+/* NULL: no memory. */
+static struct dlk_renewal *renew_take(dynalock_store *store)
+{
+    struct dlk_renewal *renewal = store->spare_renewals;
+    if (renewal != NULL) {
+        store->spare_renewals = renewal->next;
+        store->spare_renewal_count--;
+        return renewal;
+    }
+    renewal = calloc(1, sizeof *renewal);
+    if (renewal != NULL) {
+        dlk_call_init(store, &renewal->call, "UpdateItem", NULL);
+    }
+    return renewal;
+}
+
+/* Kept with its memory, warm, for the next. */
+static void renew_give_back(dynalock_store *store, struct dlk_renewal *renewal)
+{
+    if (renewal == NULL || store->spare_renewal_count >= store->max_connections) {
+        dlk_renewal_free(renewal);
+        return;
+    }
+    renewal->next = store->spare_renewals;
+    store->spare_renewals = renewal;
+    store->spare_renewal_count++;
+}
+
 static void renew_end(dynalock_lock *lock)
 {
     lock->renewing = false;
@@ -176,7 +213,7 @@ static void renew_finish(struct dlk_renewal *renewal, bool settled, const dynalo
     if (event != 0) {
         dlk_lock_log(lock, event, code == DLK_CONDITION_FAILED ? 0 : code, call->error.message);
     }
-    dlk_renewal_free(renewal);
+    renew_give_back(lock->store, renewal);
     dlk_lock_unref(lock);
 }
 
@@ -219,7 +256,7 @@ static void renew_go(struct dlk_turn *turn)
 {
     dynalock_lock *lock =
         (dynalock_lock *)(void *)((char *)turn - offsetof(dynalock_lock, renewal_turn));
-    struct dlk_renewal *renewal = calloc(1, sizeof *renewal);
+    struct dlk_renewal *renewal = renew_take(lock->store);
     (void)pthread_mutex_lock(&lock->store->mutex);
     dlk_lock_judge(lock);
     bool renew = lock->state == DYNALOCK_LOCK_HELD && !lock->renewing;
@@ -229,7 +266,7 @@ static void renew_go(struct dlk_turn *turn)
     renew = renew && renewal != NULL;
     if (renew) {
         struct dlk_call *call = &renewal->call;
-        dlk_call_init(lock->store, call, "UpdateItem", lock->key);
+        call->key = lock->key;
         lock->renewing = true;
         lock->under_way = renewal;
         renewal->lock = lock;
@@ -242,7 +279,7 @@ static void renew_go(struct dlk_turn *turn)
     if (renew) {
         dlk_keeper_send(&renewal->call);
     } else {
-        free(renewal);
+        renew_give_back(lock->store, renewal);
         dlk_lock_unref(lock);
     }
 }
