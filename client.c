@@ -136,7 +136,7 @@ static int call_sign(dynalock_store *store, struct dlk_call *call,
                                         .body = call->body.data,
                                         .body_length = call->body.length};
     struct dlk_sigv4_credentials credentials = {set->access_key_id, set->secret_access_key,
-                                                set->session_token};
+                                                set->session_token, call->signed_with};
     struct dlk_sigv4_signature signature;
     call->signed_s = client_signing_time(store);
     int failed = dlk_sigv4_sign(store->signer, &request, &credentials, store->config.region,
@@ -203,7 +203,7 @@ bool dlk_call_begin(dynalock_store *store, struct dlk_call *call)
 
 /* What a name of an error means. */
 struct client_meaning {
-    const char *name;
+    char name[40];
     int code;
 };
 
@@ -247,8 +247,8 @@ static const struct client_meaning client_meanings[] = {
     {"RequestTimeout", DYNALOCK_ERR_SERVICE},
 };
 
-static const char *const client_clock_errors[] = {
-    "InvalidSignatureException", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "RequestExpired"};
+static const char client_clock_errors[][28] = {"InvalidSignatureException", "RequestTimeTooSkewed",
+                                               "SignatureDoesNotMatch", "RequestExpired"};
 
 static uint32_t client_crc_table[256];
 
@@ -314,8 +314,8 @@ static bool call_is_authentic(struct dlk_call *call)
  * any; true: try again. */
 static bool call_renews_credentials(dynalock_store *store, struct dlk_call *call)
 {
-    static const char *const names[] = {"ExpiredTokenException", "ExpiredToken",
-                                        "UnrecognizedClientException", "InvalidClientTokenId"};
+    static const char names[][28] = {"ExpiredTokenException", "ExpiredToken",
+                                     "UnrecognizedClientException", "InvalidClientTokenId"};
     bool concerned = false;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         concerned = concerned || strcmp(call->service.name, names[i]) == 0;
@@ -391,19 +391,6 @@ static const struct client_meaning *client_find_meaning(const char *name)
     return NULL;
 }
 
-/* What AWS says of a wrong signature repeats the canonical request, session token included. */
-static void client_cut_secrets(char *message)
-{
-    static const char *const starts[] = {"The Canonical String", "The String-to-Sign",
-                                         "x-amz-security-token", "AWS4-HMAC-SHA256"};
-    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
-        char *start = strstr(message, starts[i]);
-        if (start != NULL) {
-            *start = '\0';
-        }
-    }
-}
-
 static void call_say_service(struct dlk_call *call)
 {
     const struct dlk_service_error *service = &call->service;
@@ -436,7 +423,7 @@ static void call_fail_service(struct dlk_call *call)
     }
     call->throttled = call->throttled || code == DYNALOCK_ERR_THROTTLED;
     call->code = code;
-    client_cut_secrets(service->message);
+    dlk_cut_signed(service->message);
     call_say_service(call);
 }
 

@@ -80,8 +80,8 @@ static int sts_read_found(struct dlk_xml_wanted wanted[4], struct dlk_found *fou
 static int sts_read(const struct dlk_http_answer *answer, const char *action,
                     struct dlk_found *found, dynalock_error *error)
 {
-    static const char *const names[] = {"AccessKeyId", "SecretAccessKey", "SessionToken",
-                                        "Expiration"};
+    static const char names[][16] = {"AccessKeyId", "SecretAccessKey", "SessionToken",
+                                     "Expiration"};
     char paths[4][128];
     struct dlk_xml_wanted wanted[4] = {{0}};
     for (size_t i = 0; i < 4; i++) {
@@ -204,7 +204,7 @@ static int sts_sign(const struct dlk_source *source, const struct dlk_credential
                                         .body = body->data,
                                         .body_length = body->length};
     struct dlk_sigv4_credentials credentials = {base->access_key_id, base->secret_access_key,
-                                                base->session_token};
+                                                base->session_token, 0};
     struct dlk_sigv4_signature signature;
     int failed = dlk_sigv4_sign(errand->how->signer, &request, &credentials, source->region, "sts",
                                 errand->how->now_s, &signature);

@@ -494,8 +494,8 @@ int dlk_sigv4_string_to_sign(dlk_sigv4_signer *signer, struct dlk_sigv4_text *ou
     return sig_append_sha256(signer, out, canonical->data, canonical->length);
 }
 
-/* With the secret: new credentials may have an old access key id. The NULs keep the parts apart. Hashed, for
- * the cache outlives the credentials. */
+/* By their serial, where they have one. Else with the secret: new credentials may have an old access key id.
+ * The NULs keep the parts apart. Hashed, for the cache outlives the credentials. */
 static int sig_key_id(dlk_sigv4_signer *signer, struct dlk_sigv4_text *id,
                       const struct dlk_sigv4_credentials *credentials, const char *timestamp,
                       const char *region, const char *service)
@@ -504,6 +504,10 @@ static int sig_key_id(dlk_sigv4_signer *signer, struct dlk_sigv4_text *id,
     struct dlk_sigv4_text plain = SIG_LENT(room);
     int status;
 
+    if (credentials->serial != 0) {
+        (void)dlk_sigv4_append(id, (const char *)&credentials->serial, sizeof credentials->serial);
+        return dlk_sigv4_append_scope(id, timestamp, region, service);
+    }
     (void)dlk_sigv4_append(&plain, credentials->access_key_id,
                            strlen(credentials->access_key_id) + 1);
     (void)dlk_sigv4_append(&plain, credentials->secret_access_key,

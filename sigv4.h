@@ -34,6 +34,7 @@ enum {
 struct dlk_sigv4_credentials {
     const char *access_key_id, *secret_access_key;
     const char *session_token; /* NULL or "": none */
+    uint64_t serial;           /* not 0: it stands for these, with this signer, and for no others */
 };
 
 struct dlk_sigv4_header {

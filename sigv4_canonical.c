@@ -358,14 +358,14 @@ static int canon_compare_headers(const void *left, const void *right)
 /* What a client library or a proxy may add, change or take away after signing. */
 static bool canon_is_unsigned(const char *name)
 {
-    static const char *const names[] = {
+    static const char names[][20] = {
         "authorization", "connection", "expect",     "keep-alive",        "te",
         "trailer",       "upgrade",    "user-agent", "transfer-encoding", "x-amzn-trace-id"};
     static const char prefix[] = "proxy-";
     size_t i = 0;
 
     for (size_t n = 0; n < sizeof names / sizeof names[0]; n++) {
-        if (canon_compare_names(name, names[n]) == 0) {
+        if (canon_lower(name[0]) == names[n][0] && canon_compare_names(name, names[n]) == 0) {
             return true;
         }
     }
@@ -439,7 +439,8 @@ const char *dlk_sigv4_find_header(const struct dlk_sigv4_request *request, const
 
     *count = 0;
     for (size_t i = 0; i < request->header_count; i++) {
-        if (canon_compare_names(request->headers[i].name, name) == 0) {
+        const char *given = request->headers[i].name;
+        if (canon_lower(given[0]) == name[0] && canon_compare_names(given, name) == 0) {
             value = request->headers[i].value;
             ++*count;
         }

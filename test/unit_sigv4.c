@@ -21,7 +21,7 @@
 enum { SUITE_TIME = 1440938160 /* 2015-08-30 12:36:00 */ };
 
 static const struct dlk_sigv4_credentials suite_credentials = {
-    "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", NULL};
+    "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", NULL, 0};
 
 static int make_signer(void **state)
 {
@@ -92,7 +92,7 @@ static void test_suite_vectors(void **state)
 static void test_s3_examples(void **state)
 {
     const struct dlk_sigv4_credentials credentials = {
-        "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", ""};
+        "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "", 0};
 
     for (size_t i = 0; i < COUNT(s3_examples); i++) {
         struct dlk_sigv4_request request = request_of(&s3_examples[i]);
@@ -428,7 +428,7 @@ static void test_body_hashes(void **state)
 static void sign_with(dlk_sigv4_signer *signer, const char *secret, const char *region,
                       int64_t time, struct dlk_sigv4_signature *out)
 {
-    const struct dlk_sigv4_credentials credentials = {"AKID", secret, NULL};
+    const struct dlk_sigv4_credentials credentials = {"AKID", secret, NULL, 0};
     const struct dlk_sigv4_request request = request_of(&suite[0]);
 
     assert_int_equal(dlk_sigv4_sign(signer, &request, &credentials, region, "service", time, out),
@@ -468,7 +468,8 @@ static void test_cache(void **state)
 
 static void test_parts_do_not_run_together(void **state)
 {
-    const struct dlk_sigv4_credentials a = {"AK", "Dsecret", NULL}, b = {"AKD", "secret", NULL};
+    const struct dlk_sigv4_credentials a = {"AK", "Dsecret", NULL, 0},
+                                       b = {"AKD", "secret", NULL, 0};
     unsigned char key_a[DLK_SIGV4_HASH_SIZE], key_b[DLK_SIGV4_HASH_SIZE];
 
     assert_int_equal(dlk_sigv4_signing_key(*state, &a, "20150830T123600Z", "r", "s", key_a), 0);
@@ -558,14 +559,14 @@ static void test_refused_arguments(void **state)
     check_refused(*state, &good, ok, "r", "s", INT64_MAX, DLK_SIGV4_EINPUT);
     assert_int_equal(dlk_sigv4_sign(*state, &good, ok, "r", "s", 0, NULL), DLK_SIGV4_EINPUT);
     for (size_t i = 0; i < COUNT(bad); i++) {
-        const struct dlk_sigv4_credentials credentials = {bad[i], "secret", NULL};
+        const struct dlk_sigv4_credentials credentials = {bad[i], "secret", NULL, 0};
 
         check_refused(*state, &good, ok, bad[i], "s", 0, DLK_SIGV4_EINPUT);
         check_refused(*state, &good, ok, "r", bad[i], 0, DLK_SIGV4_EINPUT);
         check_refused(*state, &good, &credentials, "r", "s", 0, DLK_SIGV4_EINPUT);
     }
     for (size_t i = 0; i < 2; i++) {
-        const struct dlk_sigv4_credentials credentials = {"AKID", bad[i], NULL};
+        const struct dlk_sigv4_credentials credentials = {"AKID", bad[i], NULL, 0};
 
         check_refused(*state, &good, &credentials, "r", "s", 0, DLK_SIGV4_EINPUT);
     }
