@@ -5,15 +5,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A plain memset before free is optimised away. */
+void dlk_wipe_bytes(void *bytes, size_t length)
+{
+    volatile char *at = bytes; /* a plain memset of what is not used again is optimised away */
+    for (size_t i = 0; i < length; i++) {
+        at[i] = '\0';
+    }
+}
+
 void dlk_wipe(char *text)
 {
     if (text != NULL) {
-        volatile char *at = text;
-        while (*at != '\0') {
-            *at++ = '\0';
-        }
+        dlk_wipe_bytes(text, strlen(text));
         free(text);
+    }
+}
+
+void dlk_cut_signed(char *words)
+{
+    static const char signs[][24] = {"The Canonical String", "The String-to-Sign",
+                                     "x-amz-security-token", "AWS4-HMAC-SHA256"};
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++) {
+        char *at = strstr(words, signs[i]);
+        if (at != NULL) {
+            *at = '\0';
+        }
     }
 }
 

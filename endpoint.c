@@ -6,15 +6,15 @@
 #include <string.h>
 
 struct endpoint_partition {
-    const char *prefix; /* of its regions: then come a word, a hyphen, and digits */
-    const char *global; /* a region of another form; NULL: none */
-    const char *suffix, *dual_suffix;
+    char prefix[12]; /* of its regions: then come a word, a hyphen, and digits */
+    char global[20]; /* a region of another form; "": none */
+    char suffix[20], dual_suffix[32];
 };
 
 /* All of them have FIPS and dual-stack endpoints. */
 static const struct endpoint_partition endpoint_partitions[] = {
     {"cn-", "aws-cn-global", "amazonaws.com.cn", "api.amazonwebservices.com.cn"},
-    {"eusc-de-", NULL, "amazonaws.eu", "api.amazonwebservices.eu"},
+    {"eusc-de-", "", "amazonaws.eu", "api.amazonwebservices.eu"},
     {"us-iso-", "aws-iso-global", "c2s.ic.gov", "api.aws.ic.gov"},
     {"us-isob-", "aws-iso-b-global", "sc2s.sgov.gov", "api.aws.scloud"},
     {"eu-isoe-", "aws-iso-e-global", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"},
@@ -23,13 +23,13 @@ static const struct endpoint_partition endpoint_partitions[] = {
 };
 
 /* Also that of a region nobody has heard of. */
-static const struct endpoint_partition endpoint_aws = {"", NULL, "amazonaws.com", "api.aws"};
+static const struct endpoint_partition endpoint_aws = {"", "", "amazonaws.com", "api.aws"};
 
 static bool endpoint_is_region(const char *region, const struct endpoint_partition *partition)
 {
     static const char digits[] = "0123456789";
     size_t length = strlen(partition->prefix);
-    if (partition->global != NULL && strcmp(region, partition->global) == 0) {
+    if (partition->global[0] != '\0' && strcmp(region, partition->global) == 0) {
         return true;
     }
     if (strncmp(region, partition->prefix, length) != 0) {

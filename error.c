@@ -8,10 +8,12 @@
 /* More than fits: dlk_copy_text cuts, as it does not cut a character. */
 enum { ERROR_MESSAGE_ROOM = sizeof(((dynalock_error *)0)->message) + 4 };
 
+/* Texts stand in the tables themselves, here and elsewhere: pointers would have to be relocated whenever a
+ * program starts. */
 struct error_entry {
     int code;
     bool retryable;
-    const char *text;
+    char text[32];
 };
 
 static const struct error_entry error_entries[] = {
@@ -47,13 +49,13 @@ static const struct error_entry error_entries[] = {
     {DYNALOCK_ERR_CREDENTIALS_UNAVAILABLE, true, "no credentials for now"},
 };
 
-static const char *const error_event_names[] = {
+static const char error_event_names[][16] = {
     "unknown event", "attempt", "retry",          "waiting",     "acquired", "taken over",
     "adopted",       "renewed", "renewal failed", "lost",        "released", "release failed",
     "cleaned",       "clock",   "dropped",        "credentials",
 };
 
-static const char *const error_cause_names[] = {
+static const char error_cause_names[][12] = {
     "none",      "taken over", "gone",        "expired", "unreachable",
     "throttled", "service",    "credentials", "clock",   "closed",
 };

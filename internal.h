@@ -443,7 +443,10 @@ int dlk_credentials_new(struct dlk_credentials **made, const char *id, const cha
                         dynalock_error *error);
 struct dlk_credentials *dlk_credentials_ref(struct dlk_credentials *set);
 void dlk_credentials_unref(struct dlk_credentials *set); /* takes NULL; the last one wipes */
-void dlk_wipe(char *text);                               /* and frees it; takes NULL */
+void dlk_wipe_bytes(void *bytes, size_t length);
+void dlk_wipe(char *text); /* and frees it; takes NULL */
+/* What AWS says of a wrong signature repeats the canonical request, session token included: cuts that off. */
+void dlk_cut_signed(char *words);
 
 /* ---- transport.c: the only place with curl.h
  * ---------------------------------------------------- */

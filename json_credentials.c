@@ -100,7 +100,7 @@ static int creds_milliseconds(const json_t *json, const char *name, int64_t *exp
 
 /* ---- Their forms ---- */
 
-static int creds_keys(const json_t *json, const char *const names[3], bool needs_token,
+static int creds_keys(const json_t *json, const char names[3][16], bool needs_token,
                       struct dlk_found *found, dynalock_error *error)
 {
     int code = creds_text(json, names[0], false, &found->access_key_id, error);
@@ -129,9 +129,9 @@ static int creds_check(const json_t *json, enum dlk_credentials_form form, dynal
 static int creds_read(const json_t *json, enum dlk_credentials_form form, struct dlk_found *found,
                       dynalock_error *error)
 {
-    static const char *const process[] = {"AccessKeyId", "SecretAccessKey", "SessionToken"};
-    static const char *const metadata[] = {"AccessKeyId", "SecretAccessKey", "Token"};
-    static const char *const sso[] = {"accessKeyId", "secretAccessKey", "sessionToken"};
+    static const char process[][16] = {"AccessKeyId", "SecretAccessKey", "SessionToken"};
+    static const char metadata[][16] = {"AccessKeyId", "SecretAccessKey", "Token"};
+    static const char sso[][16] = {"accessKeyId", "secretAccessKey", "sessionToken"};
     int code = creds_check(json, form, error);
     if (code != 0) {
         return code;

@@ -216,7 +216,7 @@ static int attr_map(const json_t *map, const struct dlk_place *place, int depth,
 /* ---- Attribute values ------------------------------------------------------------------------ */
 
 static const struct attr_type {
-    const char *name;
+    char name[5];
     attr_fn read;
 } attr_types[] = {
     {"S", attr_text},     {"N", attr_number},  {"B", attr_text}, {"SS", attr_texts},

@@ -350,7 +350,7 @@ static int value_write_map(struct value_writer *writer, const json_t *json,
 /* ---- Writing values -------------------------------------------------------------------------- */
 
 static const struct value_type {
-    const char *name;
+    char name[5];
     value_write_fn write;
 } value_types[] = {
     {"S", value_write_string},      {"N", value_write_number},      {"B", value_write_binary},

@@ -110,24 +110,9 @@ int dlk_errand_refused(const struct dlk_http_answer *answer, const char *words,
 
 /* ---- Secrets ---- */
 
-void dlk_wipe_bytes(void *bytes, size_t length)
-{
-    volatile char *at = bytes; /* a plain memset of what is not used again is optimised away */
-    for (size_t i = 0; i < length; i++) {
-        at[i] = '\0';
-    }
-}
-
 void dlk_cut_secret(char *words, const char *secret)
 {
-    static const char *const signs[] = {"The Canonical String", "The String-to-Sign",
-                                        "x-amz-security-token", "AWS4-HMAC-SHA256"};
-    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++) {
-        char *at = strstr(words, signs[i]);
-        if (at != NULL) {
-            *at = '\0';
-        }
-    }
+    dlk_cut_signed(words);
     if (secret != NULL && *secret != '\0') {
         char start[17]; /* the words may repeat a part alone */
         (void)snprintf(start, sizeof start, "%s", secret);

@@ -197,8 +197,8 @@ static int step_role(const struct step *outer, struct dlk_source **source, dynal
 
 static bool step_has_sso(const struct step *step)
 {
-    static const char *const keys[] = {"sso_start_url", "sso_account_id", "sso_session",
-                                       "sso_region", "sso_role_name"};
+    static const char keys[][16] = {"sso_start_url", "sso_account_id", "sso_session", "sso_region",
+                                    "sso_role_name"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         if (step_get(step, keys[i]) != NULL) {
             return true;

@@ -109,7 +109,7 @@ static bool xml_number(const char *digits, size_t length, unsigned long *number)
 static bool xml_reference(struct dlk_sigv4_text *text, const char *name, size_t length)
 {
     static const struct {
-        const char *name, *text;
+        char name[5], text[2];
     } entities[] = {{"amp", "&"}, {"lt", "<"}, {"gt", ">"}, {"quot", "\""}, {"apos", "'"}};
     unsigned long number = 0;
     if (length > 1 && name[0] == '#') {
