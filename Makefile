@@ -209,8 +209,10 @@ OFFLINE_RUNS = $(call runs,unit,static,release,$(UNITS)) $(call runs,unit,asan,a
 CREDENTIALS_TESTS := test_credentials test_providers test_refresh test_rotation test_throttle test_tls
 on_servers = $(call runs,rig,$(1),$(2),$(filter-out $(CREDENTIALS_TESTS),$(3))) \
 	$(call runs,dynalite,$(1),$(2),$(filter $(CREDENTIALS_TESTS),$(3)))
+# The shared library is made of the two files, too, and is put to all tests.
+TWO_FILES_TESTS := $(filter test_events test_guest test_kv test_lock test_open,$(SHARED_TESTS))
 RIG_RUNS = $(call runs,local,shared,shared,$(SHARED_TESTS)) $(call on_servers,static,release,$(TESTS)) \
-	$(call runs,dynalite,two-files,two-files,$(SHARED_TESTS) two_copies) \
+	$(call runs,dynalite,two-files,two-files,$(TWO_FILES_TESTS) two_copies) \
 	$(call on_servers,asan,asan,$(TESTS)) $(call runs,dynalite,tsan,tsan,$(THREADED_TESTS)) \
 	$(call runs,dynalite,fail,asan,$(filter-out $(FAIL_UNITS),$(FAILS))) \
 	$(foreach test,$(call only,$(NODE_TESTS)),node|-|$(test)|)
@@ -241,7 +243,7 @@ build/two-files/dynalock.o: build/amalgamation/dynalock.c build/release/flags
 	@mkdir -p $(@D)/test
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(DEPS_CFLAGS) -c -o $@ $<
 
-$(SHARED_TESTS:%=build/two-files/test/%): build/two-files/test/%: build/release/test/%.o \
+$(TWO_FILES_TESTS:%=build/two-files/test/%): build/two-files/test/%: build/release/test/%.o \
 		build/release/test/libsupport.a build/two-files/dynalock.o
 	$(CC) -pthread $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CMOCKA_LIBS) $(DEPS_LIBS) -lm
 

@@ -250,7 +250,8 @@ typedef struct dynalock_options {
      * profile, then 4, AWS's own for DynamoDB. AWS_RETRY_MODE (retry_mode): standard, and adaptive and
      * legacy are taken for it. */
     int max_attempts;
-    /* Connections the keeper opens at the most. Default 32. */
+    /* Connections the keeper opens, and requests it has under way, at the most: an eighth of them, one at
+     * the least, for renewals and releases alone. Default 32. */
     int max_connections;
     /* See rule 7. */
     dynalock_log_fn log;
