@@ -65,6 +65,8 @@ struct json_t *bench_counts(const char *path);
 dynalock_store *bench_store(const dynalock_options *more);
 dynalock_lock *bench_lock(dynalock_store *store, const char *key);
 void bench_check(int code, const dynalock_error *error, const char *what);
+enum { BENCH_ITEMS = 10000 };
+void bench_list(dynalock_store *store); /* of BENCH_ITEMS items, in pages of half of them */
 
 /* ---- floor.c: libcurl alone -------------------------------------------------------------------- */
 

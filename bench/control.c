@@ -97,3 +97,16 @@ dynalock_lock *bench_lock(dynalock_store *store, const char *key)
     bench_check(dynalock_lock_new(store, key, &options, &lock, &error), &error, "lock_new");
     return lock;
 }
+
+void bench_list(dynalock_store *store)
+{
+    dynalock_kv **items = NULL;
+    size_t count = 0;
+    dynalock_error error;
+    bench_check(dynalock_list(store, "many-10000-5000-", NULL, &items, &count, &error), &error,
+                "list");
+    if (count != BENCH_ITEMS) {
+        bench_fail("list", "not all items came");
+    }
+    dynalock_list_free(items, count);
+}

@@ -9,7 +9,6 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-#define ITEMS 10000
 #define PAGES_MAX 16
 #define PAGE_ITEMS 1000 /* of the streaming form */
 #define LOOK_EVERY 250  /* items, at the heap */
@@ -27,15 +26,7 @@ static void list_ours(void *context, long times)
 {
     (void)context;
     for (long i = 0; i < times; i++) {
-        dynalock_kv **items = NULL;
-        size_t count = 0;
-        dynalock_error error;
-        bench_check(dynalock_list(store, "many-10000-5000-", NULL, &items, &count, &error), &error,
-                    "list");
-        if (count != ITEMS) {
-            bench_fail("list", "not all items came");
-        }
-        dynalock_list_free(items, count);
+        bench_list(store);
     }
 }
 
@@ -55,7 +46,7 @@ static void list_each_ours(void *context, long times)
         dynalock_error error;
         bench_check(dynalock_list_each(store, "many-10000-5000-", NULL, list_drop, &count, &error),
                     &error, "list_each");
-        if (count != ITEMS) {
+        if (count != BENCH_ITEMS) {
             bench_fail("list_each", "not all items came");
         }
     }
@@ -156,7 +147,7 @@ int main(void)
     for (size_t i = 0; i < 2; i++) {
         if (pairs[i].rounds > 0) {
             json_t *line = bench_medians("list", &pairs[i]);
-            (void)json_object_set_new(line, "items", json_integer(ITEMS));
+            (void)json_object_set_new(line, "items", json_integer(BENCH_ITEMS));
             (void)json_object_set_new(line, "bytes", json_integer((json_int_t)bytes));
             bench_print(line);
         }

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ITEMS 10000
 #define TELL_TIMES 100
 
 static dynalock_store *store;
@@ -71,15 +70,7 @@ static void run_failed_poll(void)
 
 static void run_list(void)
 {
-    dynalock_kv **items = NULL;
-    size_t count = 0;
-    dynalock_error error;
-    bench_check(dynalock_list(store, "many-10000-5000-", NULL, &items, &count, &error), &error,
-                "list");
-    if (count != ITEMS) {
-        bench_fail("list", "not all items came");
-    }
-    dynalock_list_free(items, count);
+    bench_list(store);
 }
 
 static struct operation {

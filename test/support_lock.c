@@ -156,3 +156,22 @@ int waiter_join(struct waiter *w)
     pthread_join(w->thread, NULL);
     return w->code;
 }
+
+void end_with_each_fault(struct bench *b, void (*end_in_flight)(struct bench *b, const char *fault,
+                                                                bool keep_record))
+{
+    static const char *const faults[] = {
+        "\"hold\"",                       /* the record is there, the answer comes later */
+        "\"hold\",\"where\":\"request\"", /* the record itself comes later */
+        "\"delay\",\"ms\":300",
+        "\"drop\"",
+        "\"reset\"",
+    };
+    for (size_t i = 0; i < COUNT(faults); i++) {
+        end_in_flight(b, faults[i], false);
+    }
+    end_in_flight(b, faults[0], true);
+    dynalock_counters counters;
+    check(dynalock_store_counters(b->store, &counters), 0);
+    assert_int_equal(counters.cleanups, 0);
+}

@@ -45,4 +45,9 @@ struct waiter {
 void waiter_start(struct waiter *w, dynalock_lock *lock, int stop_fd, int64_t wait_ms);
 int waiter_join(struct waiter *w); /* what acquire returned */
 
+/* For each of the faults that hold a try up, and the first once more with keep_record; no cleanup is to be left
+ * in the end. */
+void end_with_each_fault(struct bench *b, void (*end_in_flight)(struct bench *b, const char *fault,
+                                                                bool keep_record));
+
 #endif

@@ -123,21 +123,7 @@ static void stop_in_flight(struct bench *b, const char *fault, bool keep_record)
 
 static void test_what_a_stopped_try_wins_is_removed(void **state)
 {
-    struct bench *b = *state;
-    static const char *const faults[] = {
-        "\"hold\"",                       /* the record is there, the answer comes later */
-        "\"hold\",\"where\":\"request\"", /* the record itself comes later */
-        "\"delay\",\"ms\":300",
-        "\"drop\"",
-        "\"reset\"",
-    };
-    for (size_t i = 0; i < COUNT(faults); i++) {
-        stop_in_flight(b, faults[i], false);
-    }
-    stop_in_flight(b, faults[0], true);
-    dynalock_counters counters;
-    check(dynalock_store_counters(b->store, &counters), 0);
-    assert_int_equal(counters.cleanups, 0);
+    end_with_each_fault(*state, stop_in_flight);
 }
 
 static void test_a_stopped_try_does_not_disturb_the_next(void **state)
