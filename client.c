@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CLIENT_CONTENT_TYPE "application/x-amz-json-1.0"
+#define CLIENT_CONTENT_TYPE "Content-Type: application/x-amz-json-1.0"
 #define CLIENT_TARGET "X-Amz-Target: DynamoDB_20120810."
 #define CLIENT_TARGET_VALUE (sizeof "X-Amz-Target: " - 1)
 #define CLIENT_BODY_MAX ((size_t)4 * 1024 * 1024)
@@ -84,16 +84,16 @@ static int call_end(struct dlk_call *call, int code, const char *message)
     return code;
 }
 
-/* "Name: value"; NULL: no memory. */
+/* name: "Name: ", and a value behind it. NULL: no memory. */
 static char *call_line(const char *name, const char *value)
 {
     size_t name_length = strlen(name);
-    size_t length = strlen(value);
-    char *line = malloc(name_length + length + 3);
+    size_t length = strlen(value) + 1;
+    char *line = malloc(name_length + length);
     if (line != NULL) {
+        /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): the NUL comes with the value */
         memcpy(line, name, name_length);
-        memcpy(line + name_length, ": ", 2);
-        memcpy(line + name_length + 2, value, length + 1);
+        memcpy(line + name_length, value, length);
     }
     return line;
 }
@@ -104,8 +104,8 @@ static int call_set_lines(struct dlk_call *call, const struct dlk_sigv4_signatur
 {
     free(call->authorization);
     dlk_wipe(call->token); /* it may be that of credentials before these */
-    call->authorization = call_line("Authorization", signature->authorization);
-    call->token = session_token != NULL ? call_line("X-Amz-Security-Token", session_token) : NULL;
+    call->authorization = call_line("Authorization: ", signature->authorization);
+    call->token = session_token != NULL ? call_line("X-Amz-Security-Token: ", session_token) : NULL;
     (void)snprintf(call->date, sizeof call->date, "X-Amz-Date: %s", signature->timestamp);
     return call->authorization != NULL && (call->token != NULL || session_token == NULL)
                ? 0
@@ -125,7 +125,7 @@ static int call_sign(dynalock_store *store, struct dlk_call *call,
 {
     (void)snprintf(call->target, sizeof call->target, CLIENT_TARGET "%s", call->operation);
     struct dlk_sigv4_header headers[] = {
-        {"content-type", CLIENT_CONTENT_TYPE},
+        {"content-type", &CLIENT_CONTENT_TYPE[sizeof "Content-Type: " - 1]},
         {"host", store->config.host},
         {"x-amz-target", call->target + CLIENT_TARGET_VALUE},
     };
@@ -186,12 +186,9 @@ bool dlk_call_begin(dynalock_store *store, struct dlk_call *call)
     call->attempt++;
     dlk_count(store, DLK_ATTEMPTS);
     struct dlk_exchange *exchange = &call->exchange;
-    const char *headers[DLK_EXCHANGE_HEADERS] = {"Content-Type: " CLIENT_CONTENT_TYPE,
-                                                 store->host_line,
-                                                 call->target,
-                                                 call->date,
-                                                 call->authorization,
-                                                 call->token};
+    const char *headers[DLK_EXCHANGE_HEADERS] = {CLIENT_CONTENT_TYPE, store->host_line,
+                                                 call->target,        call->date,
+                                                 call->authorization, call->token};
     memcpy(exchange->headers, headers, sizeof headers);
     exchange->body = call->body.data;
     exchange->body_length = call->body.length;

@@ -513,8 +513,11 @@ int dynalock_atomic_delete(dynalock_store *store, const char *key, const dynaloc
 
 /* ---- Listing ---- */
 
+/* Gets each item, and may take it: then it leaves NULL. */
+typedef int (*list_take_fn)(dynalock_kv **kv, void *context);
+
 /* Hands the items of a page over, those that have expired left out. */
-static int list_hand_over(dynalock_store *store, struct dlk_page *page, dynalock_list_fn callback,
+static int list_hand_over(dynalock_store *store, struct dlk_page *page, list_take_fn take,
                           void *context)
 {
     struct dlk_now now;
@@ -522,9 +525,7 @@ static int list_hand_over(dynalock_store *store, struct dlk_page *page, dynalock
     dlk_store_now(store, &now);
     for (size_t i = 0; i < page->count && code == 0; i++) {
         if (!dlk_record_expired(page->items[i], &now)) {
-            dlk_callback_begin();
-            code = callback(page->items[i], context);
-            dlk_callback_end();
+            code = take(&page->items[i], context);
         }
     }
     return code;
@@ -533,7 +534,7 @@ static int list_hand_over(dynalock_store *store, struct dlk_page *page, dynalock
 /* Reads the page that starts at *start_key (NULL: the first), and hands it over; *start_key becomes
  * the next one's (NULL: that was the last). */
 static int list_page(struct dlk_call *call, const char *prefix, bool consistent, char **start_key,
-                     dynalock_list_fn callback, void *context, dynalock_error *error)
+                     list_take_fn take, void *context, dynalock_error *error)
 {
     struct dlk_page page = {0};
     dlk_request_query(call->store, call, prefix, consistent, *start_key);
@@ -543,7 +544,7 @@ static int list_page(struct dlk_call *call, const char *prefix, bool consistent,
     }
     code = dlk_json_page(call->exchange.answer.data, call->exchange.answer.length, &page, error);
     if (code == 0) {
-        code = list_hand_over(call->store, &page, callback, context);
+        code = list_hand_over(call->store, &page, take, context);
     }
     bool stuck =
         *start_key != NULL && page.last_key != NULL && strcmp(*start_key, page.last_key) == 0;
@@ -556,21 +557,20 @@ static int list_page(struct dlk_call *call, const char *prefix, bool consistent,
                               : code;
 }
 
-static int list_pages(struct dlk_call *call, const char *prefix, bool consistent,
-                      dynalock_list_fn callback, void *context, dynalock_error *error)
+static int list_pages(struct dlk_call *call, const char *prefix, bool consistent, list_take_fn take,
+                      void *context, dynalock_error *error)
 {
     char *start_key = NULL;
-    int code = list_page(call, prefix, consistent, &start_key, callback, context, error);
+    int code = list_page(call, prefix, consistent, &start_key, take, context, error);
     while (code == 0 && start_key != NULL) {
-        code = list_page(call, prefix, consistent, &start_key, callback, context, error);
+        code = list_page(call, prefix, consistent, &start_key, take, context, error);
     }
     free(start_key);
     return code;
 }
 
-int dynalock_list_each(dynalock_store *store, const char *prefix,
-                       const dynalock_read_options *options, dynalock_list_fn callback,
-                       void *context, dynalock_error *error)
+static int list_run(dynalock_store *store, const char *prefix, const dynalock_read_options *options,
+                    list_take_fn take, void *context, dynalock_error *error)
 {
     struct dlk_call call;
     bool consistent = true;
@@ -578,18 +578,40 @@ int dynalock_list_each(dynalock_store *store, const char *prefix,
     if (code != 0) {
         return code;
     }
-    code = callback == NULL ? dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no callback")
-                            : kv_check_read(options, &consistent, error);
+    code = kv_check_read(options, &consistent, error);
     if (code == 0 && prefix != NULL) {
         code = dlk_check_text(prefix, 0, KV_KEY_MAX, "prefix", error);
     }
     if (code == 0) {
         dlk_call_init(store, &call, "Query", prefix);
-        code = list_pages(&call, prefix, consistent, callback, context, error);
+        code = list_pages(&call, prefix, consistent, take, context, error);
         dlk_call_free(&call);
     }
     dlk_leave(store);
     return code;
+}
+
+struct list_callback {
+    dynalock_list_fn call;
+    void *context;
+};
+
+static int list_show(dynalock_kv **kv, void *context)
+{
+    const struct list_callback *callback = context;
+    dlk_callback_begin();
+    int code = callback->call(*kv, callback->context);
+    dlk_callback_end();
+    return code;
+}
+
+int dynalock_list_each(dynalock_store *store, const char *prefix,
+                       const dynalock_read_options *options, dynalock_list_fn callback,
+                       void *context, dynalock_error *error)
+{
+    struct list_callback shown = {callback, context};
+    return callback != NULL ? list_run(store, prefix, options, list_show, &shown, error)
+                            : dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no callback");
 }
 
 struct list_result {
@@ -597,7 +619,7 @@ struct list_result {
     size_t count, capacity;
 };
 
-static int list_collect(dynalock_kv *kv, void *context)
+static int list_collect(dynalock_kv **kv, void *context)
 {
     struct list_result *result = context;
     if (result->count == result->capacity) {
@@ -609,13 +631,8 @@ static int list_collect(dynalock_kv *kv, void *context)
         result->items = items;
         result->capacity = capacity;
     }
-    dynalock_kv *taken = malloc(sizeof *taken);
-    if (taken == NULL) {
-        return DYNALOCK_ERR_MEMORY;
-    }
-    *taken = *kv; /* all that it owns; the page's is left empty */
-    *kv = (dynalock_kv){0};
-    result->items[result->count++] = taken;
+    result->items[result->count++] = *kv;
+    *kv = NULL;
     return 0;
 }
 
@@ -626,7 +643,7 @@ int dynalock_list(dynalock_store *store, const char *prefix, const dynalock_read
     if (items == NULL || count == NULL) {
         return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the records");
     }
-    int code = dynalock_list_each(store, prefix, options, list_collect, &result, error);
+    int code = list_run(store, prefix, options, list_collect, &result, error);
     if (code != 0) {
         dynalock_list_free(result.items, result.count);
         return code == DYNALOCK_ERR_MEMORY ? dlk_fail(error, code, "out of memory") : code;

@@ -606,7 +606,7 @@ inline settle(k) {
     c[k].asked = 0
 }
 
-/* release_send, release_find */
+/* release_remove, release_find */
 inline shown_at_release(k) {
     mine = !c[k].again && is_of(r, k) && r.e != TOMBSTONE;
     clear_request(c[k].q);
@@ -646,7 +646,7 @@ end:
         :: !applied && c[k].state == REMOVING -> shown_at_release(k)
         fi
        }
-    /* It is not answered, for as long as anybody waits: acquire_failed, renew_failed, release_run. */
+    /* It is not answered, for as long as anybody waits: acquire_failed, renew_failed, release_finish. */
     :: atomic { c[k].q.kind != NOTHING ->
         tell("%d  client %d gives up waiting for an answer\n");
         if
@@ -673,7 +673,7 @@ end:
         c[k].asked = 0;
         clear_request(c[k].q)
        }
-    /* acquire_hold; renew_granted; release_run */
+    /* acquire_hold; renew_granted; release_finish */
     :: atomic { c[k].granted ->
         if
         :: c[k].state == TRYING -> hold(k)
@@ -685,7 +685,7 @@ end:
             c[k].state = HELD;
             printf("%d  client %d renew_granted: held until %d\n", now, k, at);
             check_believers(k)
-        :: c[k].state == REMOVING -> note_end(k); end_tenure(k); tell("%d  client %d release_run: released\n")
+        :: c[k].state == REMOVING -> note_end(k); end_tenure(k); tell("%d  client %d release_finish: released\n")
         fi;
         clear_request(c[k].q);
         c[k].granted = false;
