@@ -516,31 +516,42 @@ void dlk_locks_close(dynalock_store *store, int64_t until_us)
     (void)pthread_mutex_unlock(&store->mutex);
 }
 
-/* Drops the references of what will not happen any more. The threads have ended: nobody else is
- * here, but for dynalock_lock_free in other threads. */
+/* With the mutex held: drops the references of what will not happen any more. */
+static void lock_stop(dynalock_lock *lock)
+{
+    bool starting = lock->started != NULL && !lock->started->ended;
+    dlk_lock_disarm(lock);
+    lock->references -= (lock->under_way != NULL ? 1U : 0U) + (lock->owed ? 1U : 0U) +
+                        (lock->renewal_turn.queued ? 1U : 0U) + (starting ? 1U : 0U);
+    lock->renewing = lock->owed = lock->renewal_turn.queued = false;
+    if (starting) {
+        (void)dlk_keeper_forget(lock->store, &lock->started->timer);
+        lock->started->ended = true;
+    }
+    if (lock->event_wake != NULL) {
+        dlk_wake_up(lock->event_wake);
+    }
+}
+
+/* The threads have ended: nobody else is here, but for dynalock_lock_free in other threads. */
 void dlk_locks_closed(dynalock_store *store)
 {
+    (void)pthread_mutex_lock(&store->mutex);
+    for (dynalock_lock *lock = store->locks; lock != NULL; lock = lock->next) {
+        lock_stop(lock);
+    }
+    /* Of what is freed from here on nothing may stand in the heaps. */
+    while (dlk_timers_pop(&store->keeper_timers, INT64_MAX) != NULL) {
+    }
+    (void)pthread_mutex_unlock(&store->mutex);
     dlk_cleanups_drop(store);
     dlk_renewals_drop(store);
     (void)pthread_mutex_lock(&store->mutex);
     dynalock_lock *next = NULL;
     for (dynalock_lock *lock = store->locks; lock != NULL; lock = next) {
-        bool starting = lock->started != NULL && !lock->started->ended;
-        unsigned drop = (lock->under_way != NULL ? 1U : 0U) + (lock->owed ? 1U : 0U) +
-                        (lock->renewal_turn.queued ? 1U : 0U) + (starting ? 1U : 0U);
         next = lock->next;
-        lock->renewing = lock->owed = lock->renewal_turn.queued = false;
         dlk_renewal_free(lock->under_way);
         lock->under_way = NULL;
-        if (starting) {
-            (void)dlk_keeper_forget(store, &lock->started->timer);
-            lock->started->ended = true;
-        }
-        if (lock->event_wake != NULL) {
-            dlk_wake_up(lock->event_wake);
-        }
-        dlk_lock_disarm(lock);
-        lock->references -= drop;
         if (lock->references == 0) {
             lock_unlink(lock);
             lock_free_memory(lock);

@@ -377,6 +377,32 @@ static void test_closing_does_not_wait_longer_for_an_answer_that_does_not_come(v
     dynalock_lock_free(other);
 }
 
+/* A release waits for a renewal that hangs, and cleanups for their next look, when the time is over. */
+static void test_closing_amid_all_that_waits_touches_nothing_that_is_gone(void **state)
+{
+    enum { FREED = 12 };
+    struct bench *b = *state;
+    dynalock_store *store = impatient(b);
+    const char *key = bench_key(b);
+    dynalock_lock *lock = lock_take(store, key, (dynalock_lock_options){.ttl_ms = 6000});
+    dynalock_lock *freed[FREED];
+    for (int i = 0; i < FREED; i++) {
+        freed[i] = lock_take(store, bench_key(b), slow);
+    }
+    rig_reset_counts(b->rig);
+    rig_fault(b->rig, "'match':{'op':'UpdateItem','key':'%s'},'action':'hold','times':-1", key);
+    rig_fault(b->rig, "'match':{'op':'DeleteItem'},'action':'reset','times':-1");
+    assert_true(rig_wait(b->rig, "UpdateItem", "held", 1, LONG_MS));
+    for (int i = 0; i < FREED; i++) {
+        dynalock_lock_free(freed[i]);
+    }
+    assert_true(rig_wait(b->rig, "DeleteItem", "arrived", FREED, LONG_MS));
+    check(dynalock_lock_release_start(lock, &failure), 0);
+    sleep_ms(100); /* until their timers are set */
+    check(dynalock_close(store), 0);
+    dynalock_lock_free(lock);
+}
+
 static void test_after_closing_every_function_says_so(void **state)
 {
     struct bench *b = *state;
@@ -416,6 +442,7 @@ int main(void)
         LOCK_TEST(test_closing_ends_what_is_started_and_leaves_no_record),
         LOCK_TEST(test_closing_at_any_moment_leaves_no_record),
         LOCK_TEST(test_closing_does_not_wait_longer_for_an_answer_that_does_not_come),
+        LOCK_TEST(test_closing_amid_all_that_waits_touches_nothing_that_is_gone),
         LOCK_TEST(test_after_closing_every_function_says_so),
     };
 
