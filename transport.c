@@ -31,9 +31,11 @@ struct dlk_lane {
     struct curl_slist headers[TRANSPORT_LINES]; /* the exchange's own lines, not copied */
     struct dlk_exchange *exchange;
     struct dlk_lane *next, *previous;
-    unsigned requests; /* sent for this exchange */
-    unsigned resent;   /* exchanges that libcurl sent again */
-    size_t read;       /* of its body */
+    unsigned requests;           /* sent for this exchange */
+    unsigned resent;             /* exchanges that libcurl sent again */
+    size_t read;                 /* of its body */
+    struct dlk_sigpipe *sigpipe; /* of the thread that waits for it; NULL: the keeper drives it */
+    bool holds_sigpipe;
     char error[CURL_ERROR_SIZE];
 };
 
@@ -182,6 +184,24 @@ static size_t transport_on_header(char *line, size_t size, size_t count, void *c
     return length;
 }
 
+/* SIGPIPE is held back by three system calls, where they are needed: from the start, or from the moment a
+ * name is resolved, by a thread of libcurl's that gets this one's signal mask. */
+static void lane_hold_sigpipe(struct dlk_lane *lane)
+{
+    if (lane->sigpipe != NULL && !lane->holds_sigpipe) {
+        dlk_sigpipe_hold(lane->sigpipe);
+        lane->holds_sigpipe = true;
+    }
+}
+
+static int transport_on_resolve(void *state, void *reserved, void *context)
+{
+    (void)state;
+    (void)reserved;
+    lane_hold_sigpipe(context);
+    return 0;
+}
+
 /* ---- Lanes ---- */
 
 static curl_socket_t transport_on_socket(void *context, curlsocktype purpose,
@@ -212,6 +232,9 @@ static bool transport_set_callbacks(struct dlk_lane *lane)
            curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, transport_on_header) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HEADERDATA, lane) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_PRIVATE, (char *)lane) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_RESOLVER_START_FUNCTION, transport_on_resolve) ==
+               CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_RESOLVER_START_DATA, lane) == CURLE_OK &&
 #if TRANSPORT_COUNTS_REQUESTS
            curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, transport_on_request) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_PREREQDATA, lane) == CURLE_OK &&
@@ -450,22 +473,6 @@ static int lane_drive(struct dlk_lane *lane, const int *stop_fds, size_t stop_co
     return -1;
 }
 
-/* Three system calls, where they are needed. */
-static void transport_hold(const struct dlk_transport *transport, struct dlk_sigpipe *sigpipe)
-{
-    if (transport->may_raise) {
-        dlk_sigpipe_hold(sigpipe);
-    }
-}
-
-static void transport_release_hold(const struct dlk_transport *transport,
-                                   const struct dlk_sigpipe *sigpipe)
-{
-    if (transport->may_raise) {
-        dlk_sigpipe_release(sigpipe);
-    }
-}
-
 int dlk_exchange_run(struct dlk_transport *transport, struct dlk_exchange *exchange,
                      const int *stop_fds, size_t stop_count)
 {
@@ -476,10 +483,16 @@ int dlk_exchange_run(struct dlk_transport *transport, struct dlk_exchange *excha
         exchange_unsent(transport, exchange);
         return -1;
     }
-    transport_hold(transport, &sigpipe);
+    lane->sigpipe = &sigpipe;
+    lane->holds_sigpipe = false;
+    if (transport->may_raise) {
+        lane_hold_sigpipe(lane);
+    }
     bool added =
         lane_prepare(lane, exchange) && curl_multi_add_handle(lane->multi, lane->easy) == CURLM_OK;
     int stopped = added ? lane_drive(lane, stop_fds, stop_count, &code) : -1;
+    bool held = lane->holds_sigpipe;
+    lane->sigpipe = NULL;
     if (stopped < 0) {
         if (added) {
             (void)curl_multi_remove_handle(lane->multi, lane->easy);
@@ -490,7 +503,9 @@ int dlk_exchange_run(struct dlk_transport *transport, struct dlk_exchange *excha
             exchange_unsent(transport, exchange);
         }
     }
-    transport_release_hold(transport, &sigpipe);
+    if (held) {
+        dlk_sigpipe_release(&sigpipe);
+    }
     return stopped;
 }
 
