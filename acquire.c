@@ -393,22 +393,23 @@ static void acquire_failed_for_good(struct acquisition *a, bool under_way,
                                     void (*hand_over)(struct dlk_cleanup *cleanup))
 {
     dynalock_lock *lock = a->lock;
-    bool open = a->after->unsure > 0 || under_way;
-    if (a->after->unsure > 0 || (under_way && a->call->write)) {
+    struct dlk_cleanup *after = a->after;
+    bool open = after->unsure > 0 || under_way;
+    if (after->unsure > 0 || (under_way && a->call->write)) {
         a->error.flags |= DYNALOCK_ERROR_OUTCOME_UNKNOWN;
     }
     (void)pthread_mutex_lock(&lock->store->mutex);
     dlk_lock_note(lock, a->error.code, a->error.message);
+    a->after = NULL; /* in a child of fork nothing is freed twice */
     if (under_way) {
-        hand_over(a->after);
+        hand_over(after);
     } else if (open) {
-        dlk_cleanup_start(a->after);
+        dlk_cleanup_start(after);
     }
     (void)pthread_mutex_unlock(&lock->store->mutex);
     if (!open) {
-        dlk_cleanup_free(a->after);
+        dlk_cleanup_free(after);
     }
-    a->after = NULL;
 }
 
 /* With the mutex held. */
@@ -454,6 +455,7 @@ static int acquire_prepare(struct acquisition *a)
         return dlk_fail(&a->error, DYNALOCK_ERR_MEMORY, "out of memory");
     }
     a->call = &a->after->call;
+    a->call->rank = DLK_RANK_ACQUISITION;
     a->limit_us = INT64_MAX;
     return 0;
 }
@@ -596,6 +598,7 @@ struct acquire_started {
     struct dlk_started base;
     struct acquisition a;
     bool calling;
+    int64_t first_until_us; /* by then the first try must have begun */
 };
 
 static struct acquire_started *acquire_of(void *member, size_t offset)
@@ -700,14 +703,20 @@ static void acquire_fire(struct dlk_timer *timer)
         acquire_stopped(x, stop);
         return;
     }
-    if (a->after != NULL && dlk_lock_now(a->lock) >= a->end_us) {
-        acquire_ended(x, acquire_give_up(a));
+    bool is_first = a->after == NULL;
+    int64_t until_us = is_first ? x->first_until_us : a->end_us;
+    if (dlk_lock_now(a->lock) >= until_us) {
+        acquire_ended(x, is_first ? dlk_fail(&a->error, DYNALOCK_ERR_TIMEOUT,
+                                             "no request could be sent in timeout_ms")
+                                  : acquire_give_up(a));
         return;
     }
-    if (a->after != NULL && a->end_us < INT64_MAX) {
-        dlk_started_resume(&x->base, a->end_us); /* its turn may come too late */
+    if (until_us < INT64_MAX) {
+        dlk_started_resume(&x->base, until_us); /* its turn may come too late */
     }
-    dlk_keeper_turn(a->lock->store, &x->base.turn);
+    if (!x->base.turn.queued) {
+        dlk_keeper_turn(a->lock->store, &x->base.turn);
+    }
 }
 
 static void acquire_free(struct dlk_started *started)
@@ -732,12 +741,14 @@ int dynalock_lock_acquire_start(dynalock_lock *lock, int64_t wait_ms, dynalock_e
         code = acquire_check(lock, error);
     }
     if (code == 0) {
-        *x = (struct acquire_started){.base = {.lock = lock,
-                                               .kind = DYNALOCK_LOCK_EVENT_ACQUIRE,
-                                               .timer.fire = acquire_fire,
-                                               .turn.go = acquire_go,
-                                               .free = acquire_free},
-                                      .a = {.lock = lock, .end_us = acquire_end_us(lock, wait_ms)}};
+        *x = (struct acquire_started){
+            .base = {.lock = lock,
+                     .kind = DYNALOCK_LOCK_EVENT_ACQUIRE,
+                     .timer.fire = acquire_fire,
+                     .turn = {.go = acquire_go, .rank = DLK_RANK_ACQUISITION},
+                     .free = acquire_free},
+            .a = {.lock = lock, .end_us = acquire_end_us(lock, wait_ms)}};
+        x->first_until_us = dlk_lock_now(lock) + lock->store->timeout_ms * 1000;
         lock->state = DYNALOCK_LOCK_ACQUIRING;
         dlk_started_begin(&x->base);
     }

@@ -250,8 +250,8 @@ typedef struct dynalock_options {
      * profile, then 4, AWS's own for DynamoDB. AWS_RETRY_MODE (retry_mode): standard, and adaptive and
      * legacy are taken for it. */
     int max_attempts;
-    /* Connections the keeper opens, and requests it has under way, at the most: an eighth of them, one at
-     * the least, for renewals and releases alone. Default 32. */
+    /* Connections the keeper opens, and requests it has under way, at the most: an eighth of them, and one
+     * at the least where there is another, for renewals alone. Default 32. */
     int max_connections;
     /* See rule 7. */
     dynalock_log_fn log;
@@ -658,7 +658,7 @@ DYNALOCK_API int dynalock_lock_holder(dynalock_lock *lock, dynalock_kv **kv, boo
  * The same without waiting: an acquisition or a release is started, the keeper does it (rule 6), and its
  * end is told by an event. Wait for the descriptor in the loop (level-triggered, or take events until
  * there is none), and take the events there. Any number may be under way at once, on one thread; the
- * keeper sends max_connections requests at a time, renewals and releases first. Until the event has been taken,
+ * keeper sends max_connections requests at a time, renewals first, then releases. Until the event has been taken,
  * acquire, renew and release on that lock, and their start, answer DYNALOCK_ERR_BUSY.
  *
  * Losses are told in the same way, of every lock, besides on_lost: one that is not taken before the lock

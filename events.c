@@ -224,7 +224,7 @@ void dlk_started_end(struct dlk_started *started, int code, const dynalock_error
     dynalock_store *store = lock->store;
     (void)pthread_mutex_lock(&store->mutex);
     started->code = code;
-    started->error = *error;
+    started->error = code != 0 ? *error : (dynalock_error){0};
     started->ended = true;
     (void)dlk_keeper_forget(store, &started->timer);
     bool forget = lock->freed;

@@ -555,11 +555,15 @@ bool dlk_in_callback(void); /* this thread is in a callback of the caller's */
 void dlk_callback_begin(void);
 void dlk_callback_end(void);
 
+/* Whose turn comes first. Some of the requests at a time are for renewals alone, and all else waits for
+ * credentials that are coming. */
+enum dlk_rank { DLK_RANK_RENEWAL, DLK_RANK_RELEASE, DLK_RANK_ACQUISITION, DLK_RANKS };
+
 /* What waits for its turn to send a request; keeper.c's. */
 struct dlk_turn {
     struct dlk_turn *next, *previous;
     bool queued;
-    bool urgent; /* before all that are not */
+    int rank; /* enum dlk_rank */
     void (*go)(struct dlk_turn *turn);
 };
 
@@ -578,6 +582,7 @@ struct dlk_call {
     struct dlk_buffer body;
     bool write;  /* if its answer is lost, the outcome is open */
     bool exempt; /* from the retry budget */
+    int rank;    /* enum dlk_rank */
     int max_attempts;
     int64_t attempt_timeout_ms;
     int64_t deadline_us;
@@ -722,7 +727,7 @@ void dlk_watch_schedule(dynalock_store *store, struct dlk_timer *timer, int64_t 
 bool dlk_watch_forget(dynalock_store *store, struct dlk_timer *timer);
 
 /* On the keeper, which sends at most max_connections requests at a time: turn->go is called as soon as
- * one may be sent, perhaps at once, in the order of asking, those that are urgent first. */
+ * one may be sent, perhaps at once, in the order of asking, by rank. */
 void dlk_keeper_turn(dynalock_store *store, struct dlk_turn *turn);
 void dlk_keeper_leave_turn(dynalock_store *store,
                            struct dlk_turn *turn); /* nothing, if it waits not */
@@ -854,7 +859,7 @@ struct dynalock_store {
     unsigned started; /* operations that are under way without anybody waiting */
     struct dlk_events events;
     /* The keeper's own, without the mutex. */
-    struct dlk_turns urgent_turns, turns;
+    struct dlk_turns turns[DLK_RANKS];
     int sending; /* requests */
     struct dlk_renewal *spare_renewals;
     int spare_renewal_count;

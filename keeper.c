@@ -157,11 +157,6 @@ bool dlk_watch_forget(dynalock_store *store, struct dlk_timer *timer)
 
 /* ---- Turns ---- */
 
-static struct dlk_turns *turns_of(dynalock_store *store, const struct dlk_turn *turn)
-{
-    return turn->urgent ? &store->urgent_turns : &store->turns;
-}
-
 static void turns_unlink(struct dlk_turns *turns, struct dlk_turn *turn)
 {
     *(turn->previous != NULL ? &turn->previous->next : &turns->first) = turn->next;
@@ -170,19 +165,21 @@ static void turns_unlink(struct dlk_turns *turns, struct dlk_turn *turn)
     turn->queued = false;
 }
 
-/* Of the requests at a time some are for the urgent alone: many that hang must not cost a lease. Whoever
- * is urgent does not wait for credentials either: it is to say that there are none. */
+/* Many that hang must not cost a lease; and a renewal does not wait for credentials, for it is to say that
+ * there are none. */
 static struct dlk_turn *turns_next(dynalock_store *store)
 {
-    int kept = store->max_connections / 8 + (store->max_connections > 1 ? 1 : 0);
-    if (store->urgent_turns.first != NULL) {
-        return store->urgent_turns.first;
+    int kept = store->max_connections / 8;
+    kept = kept == 0 && store->max_connections > 1 ? 1 : kept;
+    struct dlk_turn *turn = store->turns[DLK_RANK_RENEWAL].first;
+    if (turn != NULL || store->sending >= store->max_connections - kept) {
+        return turn;
     }
-    if (store->turns.first == NULL || store->sending >= store->max_connections - kept) {
-        return NULL;
+    for (int rank = DLK_RANK_RENEWAL + 1; rank < DLK_RANKS && turn == NULL; rank++) {
+        turn = store->turns[rank].first;
     }
-    if (!dlk_refresh_is_coming(store)) {
-        return store->turns.first;
+    if (turn == NULL || !dlk_refresh_is_coming(store)) {
+        return turn;
     }
     (void)pthread_mutex_lock(&store->mutex);
     dlk_keeper_schedule(store, &store->credentials_timer,
@@ -195,7 +192,7 @@ static void turns_grant(dynalock_store *store)
 {
     struct dlk_turn *turn = NULL;
     while (store->sending < store->max_connections && (turn = turns_next(store)) != NULL) {
-        turns_unlink(turns_of(store, turn), turn);
+        turns_unlink(&store->turns[turn->rank], turn);
         turn->go(turn);
     }
 }
@@ -208,7 +205,7 @@ static void turns_look_again(struct dlk_timer *timer)
 
 void dlk_keeper_turn(dynalock_store *store, struct dlk_turn *turn)
 {
-    struct dlk_turns *turns = turns_of(store, turn);
+    struct dlk_turns *turns = &store->turns[turn->rank];
     turn->previous = turns->last;
     turn->next = NULL;
     *(turns->last != NULL ? &turns->last->next : &turns->first) = turn;
@@ -220,7 +217,7 @@ void dlk_keeper_turn(dynalock_store *store, struct dlk_turn *turn)
 void dlk_keeper_leave_turn(dynalock_store *store, struct dlk_turn *turn)
 {
     if (turn->queued) {
-        turns_unlink(turns_of(store, turn), turn);
+        turns_unlink(&store->turns[turn->rank], turn);
     }
 }
 
@@ -274,7 +271,7 @@ static void keeper_own(struct dlk_call *call, void (*answered)(struct dlk_exchan
 {
     call->timer.fire = keeper_send_again;
     call->turn.go = keeper_send_in_turn;
-    call->turn.urgent = call->exempt;
+    call->turn.rank = call->rank;
     call->exchange.done = answered;
     call->exchange.context = call;
 }

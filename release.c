@@ -24,6 +24,7 @@ static void release_compose(dynalock_store *store, struct dlk_call *call, const 
         dlk_request_delete_exactly(store, call, key, &base);
     }
     call->exempt = true;
+    call->rank = DLK_RANK_RELEASE;
 }
 
 static bool release_is_tombstone(const dynalock_kv *kv)
@@ -260,8 +261,8 @@ static void release_called(struct dlk_call *call)
         dlk_keeper_send(call);
         return;
     }
+    x->begun = false; /* in a child of fork nothing is freed twice */
     int code = release_finish(&x->r, &error);
-    x->begun = false;
     dlk_started_end(&x->base, code, &error);
 }
 
@@ -305,7 +306,7 @@ int dynalock_lock_release_start(dynalock_lock *lock, dynalock_error *error)
         x->base = (struct dlk_started){.lock = lock,
                                        .kind = DYNALOCK_LOCK_EVENT_RELEASE,
                                        .timer.fire = release_fire,
-                                       .turn = {.go = release_go, .urgent = true},
+                                       .turn = {.go = release_go, .rank = DLK_RANK_RELEASE},
                                        .forgotten = release_forgotten,
                                        .free = release_free};
         x->r.lock = lock;
@@ -427,6 +428,7 @@ static void cleanup_removed(struct dlk_call *call)
 static void cleanup_send(struct dlk_cleanup *cleanup, void (*done)(struct dlk_call *call))
 {
     cleanup->call.exempt = true;
+    cleanup->call.rank = DLK_RANK_RELEASE;
     cleanup->call.context = cleanup;
     cleanup->call.done = done;
     dlk_keeper_call(&cleanup->call);

@@ -179,6 +179,8 @@ static void renew_give_back(dynalock_store *store, struct dlk_renewal *renewal)
         dlk_renewal_free(renewal);
         return;
     }
+    dlk_wipe(renewal->call.token);
+    renewal->call.token = NULL;
     renewal->next = store->spare_renewals;
     store->spare_renewals = renewal;
     store->spare_renewal_count++;
@@ -271,6 +273,7 @@ static void renew_go(struct dlk_turn *turn)
         lock->under_way = renewal;
         renewal->lock = lock;
         renew_compose(lock, call, &renewal->lease);
+        call->rank = DLK_RANK_RENEWAL;
         call->max_attempts = 1; /* each attempt is a write of its own, with a later expiry */
         call->context = renewal;
         call->done = renew_answered;
@@ -293,7 +296,7 @@ void dlk_renewal_fire(struct dlk_timer *timer)
         return;
     }
     lock->renewal_turn.go = renew_go;
-    lock->renewal_turn.urgent = true;
+    lock->renewal_turn.rank = DLK_RANK_RENEWAL;
     dlk_keeper_turn(lock->store, &lock->renewal_turn);
 }
 

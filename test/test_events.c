@@ -555,13 +555,18 @@ static void test_what_is_not_given_is_an_argument_error(void **state)
 struct giver {
     atomic_int calls;
     int slow_ms, code;
+    int first_ms; /* how long the first are good; 0: for ever, and they are as slow as all */
 };
 
 static int give(dynalock_credentials *credentials, void *context)
 {
     struct giver *giver = context;
-    atomic_fetch_add(&giver->calls, 1);
-    sleep_ms(giver->slow_ms);
+    bool is_first = atomic_fetch_add(&giver->calls, 1) == 0;
+    if (is_first && giver->first_ms > 0) {
+        credentials->expires_ms = real_ms() + giver->first_ms;
+    } else {
+        sleep_ms(giver->slow_ms);
+    }
     credentials->access_key_id = RIG_KEY_ID;
     credentials->secret_access_key = RIG_SECRET;
     return giver->code;
@@ -602,6 +607,27 @@ static void test_fifty_wait_for_the_first_credentials_and_lose_no_poll(void **st
     for (int i = 0; i < FIFTY; i++) {
         dynalock_lock_free(locks[i]);
     }
+    dynalock_close(store);
+}
+
+static void test_a_release_waits_for_credentials_that_are_coming(void **state)
+{
+    struct bench *b = *state;
+    struct giver giver = {.slow_ms = 4000, .first_ms = 2000};
+    dynalock_store *store = giver_open(b, &giver);
+    const char *key = bench_key(b);
+    int64_t end = real_ms() + giver.first_ms;
+    dynalock_lock *lock = lock_take(store, key, (dynalock_lock_options){.ttl_ms = 30000});
+    bool there = false;
+
+    /* The next are asked for in the last half of their life, and are not there when it ends. */
+    while (atomic_load(&giver.calls) < 2) {
+        check(dynalock_exists(store, key, NULL, &there, &failure), 0);
+        sleep_ms(20);
+    }
+    sleep_ms((int)(end + 100 - real_ms() > 0 ? end + 100 - real_ms() : 0));
+    release_by_event(store, lock, 0);
+    dynalock_lock_free(lock);
     dynalock_close(store);
 }
 
@@ -664,6 +690,7 @@ int main(void)
         LOCK_TEST(test_the_release_of_an_expired_lock_removes_its_record_and_tells_of_the_loss),
         LOCK_TEST(test_what_is_not_given_is_an_argument_error),
         LOCK_TEST(test_fifty_wait_for_the_first_credentials_and_lose_no_poll),
+        LOCK_TEST(test_a_release_waits_for_credentials_that_are_coming),
         LOCK_TEST(test_what_waits_for_credentials_can_be_cancelled),
         LOCK_TEST(test_where_there_are_no_credentials_the_event_says_so),
     };
