@@ -391,7 +391,13 @@ static void test_closing_amid_all_that_waits_touches_nothing_that_is_gone(void *
     }
     rig_reset_counts(b->rig);
     rig_fault(b->rig, "'match':{'op':'UpdateItem','key':'%s'},'action':'hold','times':-1", key);
-    rig_fault(b->rig, "'match':{'op':'DeleteItem'},'action':'reset','times':-1");
+    static const char *const cleaning[] = {"DeleteItem", "GetItem"};
+    for (size_t i = 0; i < COUNT(cleaning); i++) {
+        rig_fault(b->rig,
+                  "'match':{'op':'%s'},'times':-1,'action':{'do':'status','status':400,"
+                  "'type':'com.amazon.coral.validate#ValidationException'}",
+                  cleaning[i]);
+    }
     assert_true(rig_wait(b->rig, "UpdateItem", "held", 1, LONG_MS));
     for (int i = 0; i < FREED; i++) {
         dynalock_lock_free(freed[i]);
