@@ -476,7 +476,7 @@ static int lane_drive(struct dlk_lane *lane, const int *stop_fds, size_t stop_co
 int dlk_exchange_run(struct dlk_transport *transport, struct dlk_exchange *exchange,
                      const int *stop_fds, size_t stop_count)
 {
-    struct dlk_sigpipe sigpipe;
+    struct dlk_sigpipe sigpipe = {0};
     CURLcode code = CURLE_OUT_OF_MEMORY;
     struct dlk_lane *lane = lane_take(transport);
     if (lane == NULL) {
