@@ -42,7 +42,7 @@ function pinned(core, program, ...args) {
 }
 
 const SHORT = Boolean(process.env.SHORT);
-const MOMENT = { ROUNDS: '1', ROUND_MS: '2', STARTS: '3', LOCKS: '400', LOCKS_AT_ONCE: '400', TTL_MS: '3000' };
+const MOMENT = { ROUNDS: '1', ROUND_MS: '2', STARTS: '3', LOCKS: '3000', LOCKS_AT_ONCE: '400', TTL_MS: '6000' };
 
 function fail(message) {
   process.stderr.write(`bench: ${message}\n`);
