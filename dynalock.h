@@ -658,12 +658,12 @@ DYNALOCK_API int dynalock_lock_holder(dynalock_lock *lock, dynalock_kv **kv, boo
  * The same without waiting: an acquisition or a release is started, the keeper does it (rule 6), and its
  * end is told by an event. Wait for the descriptor in the loop (level-triggered, or take events until
  * there is none), and take the events there. Any number may be under way at once, on one thread; the
- * keeper sends max_connections requests at a time, renewals first, then releases. Until the event has been taken,
- * acquire, renew and release on that lock, and their start, answer DYNALOCK_ERR_BUSY.
+ * keeper sends max_connections requests at a time, renewals first, then releases. Until the event has
+ * been taken, acquire, renew and release on that lock, and their start, answer DYNALOCK_ERR_BUSY.
  *
  * Losses are told in the same way, of every lock, besides on_lost: one that is not taken before the lock
  * is acquired or released next is told no more. The events of one lock come in the order in which they
- * happened. None is dropped for want of memory.
+ * happened. None is dropped for want of memory. dynalock_close ends what is under way, and tells no more.
  */
 
 enum dynalock_lock_event_kind {
@@ -724,7 +724,8 @@ DYNALOCK_API int dynalock_next_event(dynalock_store *store, dynalock_lock_event 
 /*
  * The same for one lock. Once it has a descriptor of its own, its events are taken by
  * dynalock_lock_next_event, and not by dynalock_next_event. The descriptor is the lock's, until
- * dynalock_lock_free, and readable, too, once the store is closed. DYNALOCK_ERR_SYSTEM, _MEMORY, _CLOSED, _FORKED.
+ * dynalock_lock_free, and readable, too, once the store is closed. DYNALOCK_ERR_SYSTEM, _MEMORY, _CLOSED,
+ * _FORKED.
  */
 DYNALOCK_API int dynalock_lock_event_fd(dynalock_lock *lock, int *fd, dynalock_error *error);
 DYNALOCK_API int dynalock_lock_next_event(dynalock_lock *lock, dynalock_lock_event *event,
