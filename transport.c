@@ -469,6 +469,13 @@ static int lane_drive(struct dlk_lane *lane, const int *stop_fds, size_t stop_co
             *code = CURLE_RECV_ERROR;
             return -1;
         }
+        /* A stop that came no later than the answer goes before it. */
+        for (unsigned i = 0; i < used; i++) {
+            stopped = extra[i].revents != 0 ? dlk_wait_readable(stop_fds, stop_count, 0) : -1;
+            if (stopped >= 0) {
+                return stopped;
+            }
+        }
     }
     return -1;
 }
