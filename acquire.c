@@ -213,6 +213,9 @@ static enum acquire_step acquire_consider(struct acquisition *a, const dynalock_
     if (kv == NULL) {
         return acquire_create(a, NULL);
     }
+    if (dlk_record_of(kv, lock->tenure) && a->after->unsure > 0) {
+        a->after->unsure--; /* what was not answered has been seen */
+    }
     if (a->lease.version != 0 && dlk_record_same(kv, a->lease.version, a->lease.nonce)) {
         a->taken_from = DYNALOCK_EVENT_ADOPTED;
         return ACQUIRE_WON; /* this very write: its answer was lost */

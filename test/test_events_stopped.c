@@ -99,6 +99,29 @@ static void test_what_is_cancelled_between_two_attempts_is_cleaned_up(void **sta
     dynalock_close(store);
 }
 
+/* A write that was not answered has been seen since, and is not open any more: the keeper does not look for a
+ * second record. */
+static void test_what_was_found_before_the_end_is_not_looked_for_again(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_store *store = impatient(b);
+    dynalock_lock *lock = lock_make(store, key, quick);
+
+    rig_fault(b->rig, "'match':{'op':'PutItem','key':'%s'},'action':{'do':'status','forward':true}",
+              key);
+    /* Of the second try: the first is refused for the record, the second writes it anew. */
+    rig_fault(b->rig, "'match':{'op':'PutItem','key':'%s','nth':2},'action':'hold'", key);
+    lock_start(lock, -1);
+    assert_true(rig_wait(b->rig, "PutItem", "held", 1, LONG_MS));
+    cancel_by_event(store, lock);
+    rig_let_go(b->rig);
+    assert_true(await_event(b, DYNALOCK_EVENT_CLEANED, key, 1));
+    assert_false(is_there(b, key));
+    dynalock_lock_free(lock);
+    dynalock_close(store);
+}
+
 static void test_what_is_cancelled_before_its_turn_sends_nothing(void **state)
 {
     struct bench *b = *state;
@@ -436,6 +459,7 @@ int main(void)
         LOCK_TEST(test_what_a_cancelled_try_wins_is_removed),
         LOCK_TEST(test_a_cancelled_read_leaves_nothing),
         LOCK_TEST(test_what_is_cancelled_between_two_attempts_is_cleaned_up),
+        LOCK_TEST(test_what_was_found_before_the_end_is_not_looked_for_again),
         LOCK_TEST(test_what_is_cancelled_before_its_turn_sends_nothing),
         LOCK_TEST(test_a_cancelled_try_does_not_disturb_the_next),
         LOCK_TEST(test_cancelling_what_was_acquired_before_changes_nothing),
