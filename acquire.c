@@ -390,13 +390,12 @@ static void acquire_log(struct acquisition *a, bool won)
     dlk_lock_log(lock, DYNALOCK_EVENT_ACQUIRED, 0, "");
 }
 
-/* It has failed, and what it may have left is for the keeper to remove; by hand_over, if its call is
- * under way. */
-static void acquire_failed_for_good(struct acquisition *a, bool under_way,
-                                    void (*hand_over)(struct dlk_cleanup *cleanup))
+/* It has failed, and what it may have left is for the keeper to remove. */
+static void acquire_failed_for_good(struct acquisition *a)
 {
     dynalock_lock *lock = a->lock;
     struct dlk_cleanup *after = a->after;
+    bool under_way = a->call->under_way || a->call->exchange.lane != NULL;
     bool open = after->unsure > 0 || under_way;
     if (after->unsure > 0 || (under_way && a->call->write)) {
         a->error.flags |= DYNALOCK_ERROR_OUTCOME_UNKNOWN;
@@ -404,9 +403,7 @@ static void acquire_failed_for_good(struct acquisition *a, bool under_way,
     (void)pthread_mutex_lock(&lock->store->mutex);
     dlk_lock_note(lock, a->error.code, a->error.message);
     a->after = NULL; /* in a child of fork nothing is freed twice */
-    if (under_way) {
-        hand_over(after);
-    } else if (open) {
+    if (open) {
         dlk_cleanup_start(after);
     }
     (void)pthread_mutex_unlock(&lock->store->mutex);
@@ -458,7 +455,6 @@ static int acquire_prepare(struct acquisition *a)
         return dlk_fail(&a->error, DYNALOCK_ERR_MEMORY, "out of memory");
     }
     a->call = &a->after->call;
-    a->call->rank = DLK_RANK_ACQUISITION;
     a->limit_us = INT64_MAX;
     return 0;
 }
@@ -548,7 +544,7 @@ static int acquire_run(dynalock_lock *lock, int stop_fd, int64_t wait_ms, dynalo
         if (code == 0) {
             dlk_cleanup_free(a.after);
         } else {
-            acquire_failed_for_good(&a, a.call->exchange.lane != NULL, dlk_cleanup_start);
+            acquire_failed_for_good(&a);
         }
     }
     if (code != 0 && error != NULL) {
@@ -604,20 +600,17 @@ struct acquire_started {
     int64_t first_until_us; /* by then the first try must have begun */
 };
 
-static struct acquire_started *acquire_of(void *member, size_t offset)
-{
-    return (struct acquire_started *)(void *)((char *)member - offset);
-}
-
 static void acquire_ended(struct acquire_started *x, int code)
 {
-    bool under_way = x->calling && dlk_keeper_cancel(x->a.call);
+    if (x->calling) {
+        dlk_keeper_cancel(x->a.call);
+    }
     dlk_keeper_leave_turn(x->a.lock->store, &x->base.turn);
     if (code == 0) {
         dlk_cleanup_free(x->a.after);
         x->a.after = NULL;
     } else if (x->a.after != NULL) {
-        acquire_failed_for_good(&x->a, under_way, dlk_cleanup_follow);
+        acquire_failed_for_good(&x->a);
     }
     acquire_idle(x->a.lock);
     dlk_started_end(&x->base, code, &x->a.error);
@@ -672,7 +665,7 @@ static void acquire_called(struct dlk_call *call)
 /* Its turn has come. */
 static void acquire_go(struct dlk_turn *turn)
 {
-    struct acquire_started *x = acquire_of(turn, offsetof(struct acquire_started, base.turn));
+    struct acquire_started *x = DLK_OF(struct acquire_started, base.turn, turn);
     struct acquisition *a = &x->a;
     int stop = dlk_started_go(&x->base);
     if (stop != 0) {
@@ -699,7 +692,7 @@ static void acquire_go(struct dlk_turn *turn)
 
 static void acquire_fire(struct dlk_timer *timer)
 {
-    struct acquire_started *x = acquire_of(timer, offsetof(struct acquire_started, base.timer));
+    struct acquire_started *x = DLK_OF(struct acquire_started, base.timer, timer);
     struct acquisition *a = &x->a;
     int stop = dlk_started_go(&x->base);
     if (stop != 0) {
@@ -724,7 +717,7 @@ static void acquire_fire(struct dlk_timer *timer)
 
 static void acquire_free(struct dlk_started *started)
 {
-    struct acquire_started *x = acquire_of(started, offsetof(struct acquire_started, base));
+    struct acquire_started *x = DLK_OF(struct acquire_started, base, started);
     dlk_cleanup_free(x->a.after);
     free(x);
 }
@@ -744,13 +737,12 @@ int dynalock_lock_acquire_start(dynalock_lock *lock, int64_t wait_ms, dynalock_e
         code = acquire_check(lock, error);
     }
     if (code == 0) {
-        *x = (struct acquire_started){
-            .base = {.lock = lock,
-                     .kind = DYNALOCK_LOCK_EVENT_ACQUIRE,
-                     .timer.fire = acquire_fire,
-                     .turn = {.go = acquire_go, .rank = DLK_RANK_ACQUISITION},
-                     .free = acquire_free},
-            .a = {.lock = lock, .end_us = acquire_end_us(lock, wait_ms)}};
+        *x = (struct acquire_started){.base = {.lock = lock,
+                                               .kind = DYNALOCK_LOCK_EVENT_ACQUIRE,
+                                               .timer.fire = acquire_fire,
+                                               .turn.go = acquire_go,
+                                               .free = acquire_free},
+                                      .a = {.lock = lock, .end_us = acquire_end_us(lock, wait_ms)}};
         x->first_until_us = dlk_lock_now(lock) + lock->store->timeout_ms * 1000;
         lock->state = DYNALOCK_LOCK_ACQUIRING;
         dlk_started_begin(&x->base);

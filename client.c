@@ -579,7 +579,7 @@ bool dlk_call_judge(dynalock_store *store, struct dlk_call *call, int64_t *wait_
     int64_t wait = call_backoff_ms(call);
     if (call->attempt >= call->max_attempts ||
         dlk_store_boot_us(store) + wait * 1000 >= call->deadline_us ||
-        (!call->exempt && !client_spend(store, call))) {
+        (call->rank == DLK_RANK_ORDINARY && !client_spend(store, call))) {
         return true;
     }
     dlk_count(store, DLK_RETRIES);

@@ -37,6 +37,9 @@
 #define DLK_PRINTF(text, first)
 #endif
 
+/* The structure that the member is part of. */
+#define DLK_OF(type, member, pointer) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+
 /* ---- error.c --------------------------------------------------------------------------------- */
 
 /* Fills *error (NULL: nothing) with the code, a message, and whether it is retryable,
@@ -555,9 +558,9 @@ bool dlk_in_callback(void); /* this thread is in a callback of the caller's */
 void dlk_callback_begin(void);
 void dlk_callback_end(void);
 
-/* Whose turn comes first. Some of the requests at a time are for renewals alone, and all else waits for
- * credentials that are coming. */
-enum dlk_rank { DLK_RANK_RENEWAL, DLK_RANK_RELEASE, DLK_RANK_ACQUISITION, DLK_RANKS };
+/* Whose turn comes first, the last of these. Some of the requests at a time are for renewals alone, and all
+ * else waits for credentials that are coming. What is not ordinary is exempt from the retry budget. */
+enum dlk_rank { DLK_RANK_ORDINARY, DLK_RANK_RELEASE, DLK_RANK_RENEWAL, DLK_RANKS };
 
 /* What waits for its turn to send a request; keeper.c's. */
 struct dlk_turn {
@@ -580,9 +583,8 @@ struct dlk_call {
     const char *operation; /* "PutItem" */
     const char *key;       /* for the log; borrowed */
     struct dlk_buffer body;
-    bool write;  /* if its answer is lost, the outcome is open */
-    bool exempt; /* from the retry budget */
-    int rank;    /* enum dlk_rank */
+    bool write; /* if its answer is lost, the outcome is open */
+    int rank;   /* enum dlk_rank */
     int max_attempts;
     int64_t attempt_timeout_ms;
     int64_t deadline_us;
@@ -735,9 +737,9 @@ void dlk_keeper_leave_turn(dynalock_store *store,
  * and in done after an answer. */
 void dlk_keeper_call(struct dlk_call *call);
 void dlk_keeper_send(struct dlk_call *call);
-/* On the keeper: forgets a call that dlk_keeper_call runs. True: an attempt is under way, and call->done,
- * which may be another by now, is called when it has ended. */
-bool dlk_keeper_cancel(struct dlk_call *call);
+/* On the keeper: no further attempt of a call that it runs is sent. If one is under way, call->done, which may
+ * be another by now, is called when it has ended. */
+void dlk_keeper_cancel(struct dlk_call *call);
 /* On the keeper: takes over a call that dlk_call_run left under way. */
 void dlk_keeper_adopt(struct dlk_call *call);
 

@@ -175,7 +175,7 @@ static struct dlk_turn *turns_next(dynalock_store *store)
     if (turn != NULL || store->sending >= store->max_connections - kept) {
         return turn;
     }
-    for (int rank = DLK_RANK_RENEWAL + 1; rank < DLK_RANKS && turn == NULL; rank++) {
+    for (int rank = DLK_RANK_RENEWAL - 1; rank >= DLK_RANK_ORDINARY && turn == NULL; rank--) {
         turn = store->turns[rank].first;
     }
     if (turn == NULL || !dlk_refresh_is_coming(store)) {
@@ -199,8 +199,7 @@ static void turns_grant(dynalock_store *store)
 
 static void turns_look_again(struct dlk_timer *timer)
 {
-    turns_grant(
-        (dynalock_store *)(void *)((char *)timer - offsetof(dynalock_store, credentials_timer)));
+    turns_grant(DLK_OF(dynalock_store, credentials_timer, timer));
 }
 
 void dlk_keeper_turn(dynalock_store *store, struct dlk_turn *turn)
@@ -222,11 +221,6 @@ void dlk_keeper_leave_turn(dynalock_store *store, struct dlk_turn *turn)
 }
 
 /* ---- Calls ---- */
-
-static struct dlk_call *keeper_call_of(void *member, size_t offset)
-{
-    return (struct dlk_call *)(void *)((char *)member - offset);
-}
 
 static void keeper_judge(struct dlk_call *call)
 {
@@ -258,12 +252,12 @@ static void keeper_answered_adopted(struct dlk_exchange *exchange)
 
 static void keeper_send_in_turn(struct dlk_turn *turn)
 {
-    dlk_keeper_send(keeper_call_of(turn, offsetof(struct dlk_call, turn)));
+    dlk_keeper_send(DLK_OF(struct dlk_call, turn, turn));
 }
 
 static void keeper_send_again(struct dlk_timer *timer)
 {
-    struct dlk_call *call = keeper_call_of(timer, offsetof(struct dlk_call, timer));
+    struct dlk_call *call = DLK_OF(struct dlk_call, timer, timer);
     dlk_keeper_turn(call->store, &call->turn);
 }
 
@@ -294,13 +288,12 @@ void dlk_keeper_call(struct dlk_call *call)
     dlk_keeper_turn(call->store, &call->turn);
 }
 
-bool dlk_keeper_cancel(struct dlk_call *call)
+void dlk_keeper_cancel(struct dlk_call *call)
 {
     dlk_keeper_leave_turn(call->store, &call->turn);
     (void)pthread_mutex_lock(&call->store->mutex);
     (void)dlk_keeper_forget(call->store, &call->timer);
     (void)pthread_mutex_unlock(&call->store->mutex);
-    return call->under_way;
 }
 
 void dlk_keeper_adopt(struct dlk_call *call)

@@ -118,8 +118,7 @@ void dlk_lock_set_end(dynalock_lock *lock, int64_t valid_until_us)
 
 static void lock_deadline_fire(struct dlk_timer *timer)
 {
-    dynalock_lock *lock =
-        (dynalock_lock *)(void *)((char *)timer - offsetof(dynalock_lock, deadline));
+    dynalock_lock *lock = DLK_OF(dynalock_lock, deadline, timer);
     (void)pthread_mutex_lock(&lock->store->mutex);
     dlk_lock_judge(lock);
     (void)pthread_mutex_unlock(&lock->store->mutex);
@@ -459,18 +458,6 @@ static bool lock_is_being_released(const dynalock_lock *lock)
            lock->started->kind == DYNALOCK_LOCK_EVENT_RELEASE;
 }
 
-/* With the mutex held: the keeper removes the record, if this lock is held or its release has
- * failed. */
-static void lock_release_later(dynalock_lock *lock)
-{
-    bool due = lock->state == DYNALOCK_LOCK_HELD || lock->state == DYNALOCK_LOCK_RELEASING;
-    struct dlk_cleanup *cleanup = due ? dlk_cleanup_new(lock) : NULL;
-    if (cleanup != NULL) {
-        cleanup->known = lock->lease;
-        dlk_cleanup_start(cleanup);
-    }
-}
-
 void dynalock_lock_free(dynalock_lock *lock)
 {
     if (lock == NULL) {
@@ -490,7 +477,7 @@ void dynalock_lock_free(dynalock_lock *lock)
     dlk_lock_judge(lock);
     bool releasing = lock_is_being_released(lock);
     if (!store->closing && !releasing) {
-        lock_release_later(lock);
+        dlk_lock_release_later(lock);
     }
     lock->state = releasing ? DYNALOCK_LOCK_RELEASING : DYNALOCK_LOCK_IDLE;
     dlk_lock_disarm(lock);
@@ -507,7 +494,7 @@ void dlk_locks_close(dynalock_store *store, int64_t until_us)
     for (dynalock_lock *lock = store->locks; lock != NULL; lock = lock->next) {
         dlk_started_stop(lock, DYNALOCK_ERR_CLOSED);
         if (!lock_is_being_released(lock)) {
-            lock_release_later(lock);
+            dlk_lock_release_later(lock);
         }
         dlk_lock_lose(lock, DYNALOCK_CAUSE_CLOSED);
     }

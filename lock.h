@@ -169,13 +169,10 @@ struct dlk_cleanup {
 
 struct dlk_cleanup *dlk_cleanup_new(dynalock_lock *lock); /* NULL: no memory */
 void dlk_cleanup_free(struct dlk_cleanup *cleanup);
-void dlk_cleanup_start(
-    struct dlk_cleanup *cleanup); /* with the mutex held; the keeper owns it from here on */
-/* The same on the keeper, which sends the call already: it goes on with what comes of it. */
-void dlk_cleanup_follow(struct dlk_cleanup *cleanup);
-
-/* After a failed condition, on this thread: the record as it is; *seen NULL: there is none, or it
- * is no record of dynalock's. */
-int dlk_lock_seen(dynalock_lock *lock, struct dlk_call *call, dynalock_kv **seen, bool *unreadable);
+/* With the mutex held; the keeper owns it from here on. If its call is under way, goes on with what comes of
+ * that. */
+void dlk_cleanup_start(struct dlk_cleanup *cleanup);
+/* With the mutex held: the keeper removes the record, if this lock is held or its release has failed. */
+void dlk_lock_release_later(dynalock_lock *lock);
 
 #endif

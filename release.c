@@ -23,7 +23,6 @@ static void release_compose(dynalock_store *store, struct dlk_call *call, const 
     } else {
         dlk_request_delete_exactly(store, call, key, &base);
     }
-    call->exempt = true;
     call->rank = DLK_RANK_RELEASE;
 }
 
@@ -236,21 +235,10 @@ struct release_started {
     bool begun;
 };
 
-static struct release_started *release_of(void *member, size_t offset)
-{
-    return (struct release_started *)(void *)((char *)member - offset);
-}
-
 /* With the mutex held: the lock was freed, and nobody is there who could repeat a release that failed. */
 static void release_forgotten(struct dlk_started *started)
 {
-    dynalock_lock *lock = started->lock;
-    struct dlk_cleanup *cleanup =
-        lock->state == DYNALOCK_LOCK_RELEASING ? dlk_cleanup_new(lock) : NULL;
-    if (cleanup != NULL) {
-        cleanup->known = lock->lease;
-        dlk_cleanup_start(cleanup);
-    }
+    dlk_lock_release_later(started->lock);
 }
 
 static void release_called(struct dlk_call *call)
@@ -268,7 +256,7 @@ static void release_called(struct dlk_call *call)
 
 static void release_go(struct dlk_turn *turn)
 {
-    struct release_started *x = release_of(turn, offsetof(struct release_started, base.turn));
+    struct release_started *x = DLK_OF(struct release_started, base.turn, turn);
     if (!dlk_started_awaits_renewal(&x->base)) {
         release_begin(&x->r);
         x->begun = true;
@@ -280,13 +268,13 @@ static void release_go(struct dlk_turn *turn)
 
 static void release_fire(struct dlk_timer *timer)
 {
-    struct release_started *x = release_of(timer, offsetof(struct release_started, base.timer));
+    struct release_started *x = DLK_OF(struct release_started, base.timer, timer);
     dlk_keeper_turn(x->r.lock->store, &x->base.turn);
 }
 
 static void release_free(struct dlk_started *started)
 {
-    struct release_started *x = release_of(started, offsetof(struct release_started, base));
+    struct release_started *x = DLK_OF(struct release_started, base, started);
     if (x->begun) {
         dlk_call_free(&x->r.call);
     }
@@ -427,7 +415,6 @@ static void cleanup_removed(struct dlk_call *call)
 
 static void cleanup_send(struct dlk_cleanup *cleanup, void (*done)(struct dlk_call *call))
 {
-    cleanup->call.exempt = true;
     cleanup->call.rank = DLK_RANK_RELEASE;
     cleanup->call.context = cleanup;
     cleanup->call.done = done;
@@ -495,8 +482,7 @@ static void cleanup_take_over(struct dlk_cleanup *cleanup)
 
 static void cleanup_fire(struct dlk_timer *timer)
 {
-    struct dlk_cleanup *cleanup =
-        (struct dlk_cleanup *)(void *)((char *)timer - offsetof(struct dlk_cleanup, timer));
+    struct dlk_cleanup *cleanup = DLK_OF(struct dlk_cleanup, timer, timer);
     if (cleanup->call.exchange.lane != NULL) {
         cleanup_take_over(cleanup);
         dlk_keeper_adopt(&cleanup->call);
@@ -507,7 +493,7 @@ static void cleanup_fire(struct dlk_timer *timer)
     }
 }
 
-static void cleanup_link(struct dlk_cleanup *cleanup)
+void dlk_cleanup_start(struct dlk_cleanup *cleanup)
 {
     dynalock_store *store = cleanup->store;
     cleanup->next = store->cleanups;
@@ -517,18 +503,21 @@ static void cleanup_link(struct dlk_cleanup *cleanup)
     }
     store->cleanups = cleanup;
     cleanup->timer.fire = cleanup_fire;
+    if (cleanup->call.under_way) { /* on the keeper, which tells when it has ended */
+        cleanup_take_over(cleanup);
+    } else {
+        dlk_keeper_schedule(store, &cleanup->timer, dlk_store_boot_us(store));
+    }
 }
 
-void dlk_cleanup_start(struct dlk_cleanup *cleanup)
+void dlk_lock_release_later(dynalock_lock *lock)
 {
-    cleanup_link(cleanup);
-    dlk_keeper_schedule(cleanup->store, &cleanup->timer, dlk_store_boot_us(cleanup->store));
-}
-
-void dlk_cleanup_follow(struct dlk_cleanup *cleanup)
-{
-    cleanup_link(cleanup);
-    cleanup_take_over(cleanup);
+    bool due = lock->state == DYNALOCK_LOCK_HELD || lock->state == DYNALOCK_LOCK_RELEASING;
+    struct dlk_cleanup *cleanup = due ? dlk_cleanup_new(lock) : NULL;
+    if (cleanup != NULL) {
+        cleanup->known = lock->lease;
+        dlk_cleanup_start(cleanup);
+    }
 }
 
 void dlk_cleanups_drop(dynalock_store *store)

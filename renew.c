@@ -46,7 +46,7 @@ static void renew_compose(dynalock_lock *lock, struct dlk_call *call, struct dlk
     call->attempt_timeout_ms =
         attempt_ms < call->attempt_timeout_ms ? attempt_ms : call->attempt_timeout_ms;
     call->deadline_us = lock->valid_until_us;
-    call->exempt = true;
+    call->rank = DLK_RANK_RENEWAL;
 }
 
 /* With the mutex held: the record is this lease now. It is not counted as held for longer: see
@@ -256,8 +256,7 @@ static void renew_answered(struct dlk_call *call)
 /* Its turn has come; it has the reference that the turn had. */
 static void renew_go(struct dlk_turn *turn)
 {
-    dynalock_lock *lock =
-        (dynalock_lock *)(void *)((char *)turn - offsetof(dynalock_lock, renewal_turn));
+    dynalock_lock *lock = DLK_OF(dynalock_lock, renewal_turn, turn);
     struct dlk_renewal *renewal = renew_take(lock->store);
     (void)pthread_mutex_lock(&lock->store->mutex);
     dlk_lock_judge(lock);
@@ -273,7 +272,6 @@ static void renew_go(struct dlk_turn *turn)
         lock->under_way = renewal;
         renewal->lock = lock;
         renew_compose(lock, call, &renewal->lease);
-        call->rank = DLK_RANK_RENEWAL;
         call->max_attempts = 1; /* each attempt is a write of its own, with a later expiry */
         call->context = renewal;
         call->done = renew_answered;
@@ -289,8 +287,7 @@ static void renew_go(struct dlk_turn *turn)
 
 void dlk_renewal_fire(struct dlk_timer *timer)
 {
-    dynalock_lock *lock =
-        (dynalock_lock *)(void *)((char *)timer - offsetof(dynalock_lock, renewal));
+    dynalock_lock *lock = DLK_OF(dynalock_lock, renewal, timer);
     if (lock->renewal_turn.queued) {
         dlk_lock_unref(lock);
         return;
@@ -302,7 +299,10 @@ void dlk_renewal_fire(struct dlk_timer *timer)
 
 /* ---- By the caller ---- */
 
-int dlk_lock_seen(dynalock_lock *lock, struct dlk_call *call, dynalock_kv **seen, bool *unreadable)
+/* After a failed condition, on this thread: the record as it is; *seen NULL: there is none, or it is no
+ * record of dynalock's. */
+static int renew_seen(dynalock_lock *lock, struct dlk_call *call, dynalock_kv **seen,
+                      bool *unreadable)
 {
     if (dlk_call_shows_record(call)) {
         *seen = call->service.item;
@@ -313,7 +313,6 @@ int dlk_lock_seen(dynalock_lock *lock, struct dlk_call *call, dynalock_kv **seen
     int64_t deadline_us = call->deadline_us;
     dlk_request_get(lock->store, call, lock->key, true, false);
     call->deadline_us = deadline_us;
-    call->exempt = true;
     int code = dlk_call_complete(call);
     if (code == 0) {
         code = dlk_json_item(call->exchange.answer.data, call->exchange.answer.length, seen,
@@ -366,7 +365,7 @@ static int renew_once(dynalock_lock *lock, struct dlk_call *call, bool *again,
     bool refused = code == DLK_CONDITION_FAILED;
     bool unreadable = false;
     if (refused) {
-        code = dlk_lock_seen(lock, call, &seen, &unreadable);
+        code = renew_seen(lock, call, &seen, &unreadable);
     }
     (void)pthread_mutex_lock(&lock->store->mutex);
     if (code != 0) {

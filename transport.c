@@ -457,24 +457,19 @@ static int lane_drive(struct dlk_lane *lane, const int *stop_fds, size_t stop_co
             extra[used++] = (struct curl_waitfd){stop_fds[i], CURL_WAIT_POLLIN, 0};
         }
     }
-    bool waited = false;
-    while (!lane_ended(lane, code)) {
-        /* libcurl tells nothing of a descriptor that has hung up. */
-        int stopped = waited ? dlk_wait_readable(stop_fds, stop_count, 0) : -1;
-        if (stopped >= 0) {
-            return stopped;
-        }
-        waited = true;
+    bool ended = lane_ended(lane, code);
+    while (!ended) {
         if (curl_multi_poll(lane->multi, extra, used, 1000, NULL) != CURLM_OK) {
             *code = CURLE_RECV_ERROR;
             return -1;
         }
         /* A stop that came no later than the answer goes before it. */
-        for (unsigned i = 0; i < used; i++) {
-            stopped = extra[i].revents != 0 ? dlk_wait_readable(stop_fds, stop_count, 0) : -1;
-            if (stopped >= 0) {
-                return stopped;
-            }
+        bool told = (used > 0 && extra[0].revents != 0) || (used > 1 && extra[1].revents != 0);
+        ended = !told && lane_ended(lane, code);
+        /* libcurl tells nothing of a descriptor that has hung up. */
+        int stopped = ended ? -1 : dlk_wait_readable(stop_fds, stop_count, 0);
+        if (stopped >= 0) {
+            return stopped;
         }
     }
     return -1;
@@ -575,8 +570,8 @@ static void lanes_abandon(struct dlk_lane *lane)
 {
     while (lane != NULL) {
         struct dlk_lane *next = lane->next;
-        free(
-            lane); /* its handles hold the parent's connections: libcurl would say goodbye on them */
+        /* Its handles hold the parent's connections: libcurl would say goodbye on them. */
+        free(lane);
         lane = next;
     }
 }

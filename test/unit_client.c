@@ -392,7 +392,7 @@ static void test_waits_are_random_below_a_bound_that_doubles(void **state)
         int64_t longest_ms[14] = {0};
         for (int round = 0; round < 60; round++) {
             dlk_request_get(f->store, &f->call, "k", true, false);
-            f->call.exempt = true;
+            f->call.rank = DLK_RANK_RENEWAL;
             for (int n = 0; n < 14; n++) {
                 int64_t most = cases[i].base_ms << n < 20000 ? cases[i].base_ms << n : 20000;
                 assert_false(answered(f, cases[i].status, cases[i].body));
@@ -500,7 +500,7 @@ static void test_an_empty_budget_ends_retries_but_not_those_of_renewals(void **s
     assert_int_equal(f->store->budget, 8);
     f->store->budget = 0;
     dlk_request_get(f->store, &f->call, "k", true, false);
-    f->call.exempt = true;
+    f->call.rank = DLK_RANK_RENEWAL;
     assert_false(answered(f, 500, "{}"));
     assert_int_equal(f->store->budget, 0);
 }
