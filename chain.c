@@ -131,6 +131,11 @@ bool dlk_chain_is_fixed(const struct dlk_chain *chain)
     return chain->source->kind == DLK_SOURCE_FIXED;
 }
 
+const char *dlk_chain_name(const struct dlk_chain *chain)
+{
+    return chain->source->name;
+}
+
 /* ---- Fetching ---- */
 
 /* What was passed over is of use where nothing was chosen: instance metadata is asked because there is

@@ -271,3 +271,29 @@ int dynalock_store_counters(dynalock_store *store, dynalock_counters *counters)
     dlk_leave(store);
     return 0;
 }
+
+/* ---- What it has settled on ---- */
+
+int dynalock_store_describe(dynalock_store *store, dynalock_store_info *info, dynalock_error *error)
+{
+    int code = info == NULL
+                   ? dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the answer")
+                   : dlk_enter(store, error);
+    if (code != 0) {
+        return code;
+    }
+    struct dlk_now now;
+    dlk_store_now(store, &now);
+    int64_t real_us = store->clock.real_us(store->clock.context);
+    *info = (dynalock_store_info){.region = store->config.region,
+                                  .endpoint = store->config.url,
+                                  .profile = store->config.profile,
+                                  .credentials = dlk_chain_name(store->refresh.chain),
+                                  .clock_known = now.known};
+    if (now.known) {
+        info->clock_ahead_min_ms = (real_us - now.upper_us) / 1000;
+        info->clock_ahead_max_ms = (real_us - now.lower_us) / 1000;
+    }
+    dlk_leave(store);
+    return 0;
+}

@@ -380,6 +380,10 @@ DYNALOCK_API const char *dynalock_kv_type(const dynalock_kv *kv);
 DYNALOCK_API const char *dynalock_kv_holder(const dynalock_kv *kv);
 DYNALOCK_API int64_t dynalock_kv_lease_ms(const dynalock_kv *kv);
 
+/* The fencing token of who holds such a lock; 0 for every other record. It is the time of the acquisition
+ * in microseconds since 1970-01-01 UTC, unless the record's version was ahead of that already. */
+DYNALOCK_API int64_t dynalock_kv_token(const dynalock_kv *kv);
+
 /*
  * The value as bytes, borrowed, with a NUL behind them that is not counted: of an S with canonical
  * base64 (as this library and Go write bytes), or of a B. DYNALOCK_ERR_TYPE otherwise, also for an S
@@ -754,6 +758,22 @@ typedef struct dynalock_counters {
 } dynalock_counters;
 
 DYNALOCK_API int dynalock_store_counters(dynalock_store *store, dynalock_counters *counters);
+
+/* What the store has settled on, and what answers have taught it so far. The text is the store's. */
+typedef struct dynalock_store_info {
+    const char *region;         /* to sign with */
+    const char *endpoint;       /* "https://dynamodb.eu-west-1.amazonaws.com/" */
+    const char *profile;        /* "default" */
+    const char *credentials;    /* where they come from, "environment"; never themselves */
+    bool clock_known;           /* an answer's Date has been seen, five minutes ago at the most */
+    int64_t clock_ahead_min_ms; /* the host's clock is ahead of the server's by so much at least, */
+    int64_t clock_ahead_max_ms; /* and at most; negative: behind */
+    int64_t reserved[8];
+} dynalock_store_info;
+
+/* Sends nothing. DYNALOCK_ERR_ARGUMENT, _CLOSED, _FORKED. */
+DYNALOCK_API int dynalock_store_describe(dynalock_store *store, dynalock_store_info *info,
+                                         dynalock_error *error);
 
 typedef struct dynalock_lock_info {
     const char *key;

@@ -644,14 +644,18 @@ void dlk_store_now(dynalock_store *store, struct dlk_now *now);
  * ---------------------------------------------------------------- */
 
 #define DLK_TENURE_SIZE 33 /* 128 random bits in hexadecimal, and a NUL */
-#define DLK_NONCE_SIZE 80  /* tenure, write number and version between dots */
+#define DLK_NONCE_SIZE \
+    80 /* between dots: tenure, write number, in a renewal what the version is
+                             * ahead of the token, version */
 
 int dlk_tenure_new(char tenure[DLK_TENURE_SIZE]); /* 0 or DYNALOCK_ERR_SYSTEM */
 void dlk_nonce_make(char nonce[DLK_NONCE_SIZE], const char *tenure, unsigned write,
-                    int64_t version);
+                    unsigned since_token, int64_t version);
 bool dlk_nonce_of(const char *nonce,
                   const char *tenure); /* a write of this tenure or operation happened */
 int64_t dlk_nonce_version(const char *nonce);
+unsigned dlk_nonce_since_token(
+    const char *nonce); /* what the version is ahead of the fencing token */
 bool dlk_record_of(const dynalock_kv *kv, const char *tenure); /* and nothing else has since */
 bool dlk_record_same(const dynalock_kv *kv, int64_t version, const char *nonce);
 bool dlk_record_expired(const dynalock_kv *kv, const struct dlk_now *now);

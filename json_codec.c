@@ -98,7 +98,8 @@ static int codec_numbers(const json_t *item, dynalock_kv *kv, dynalock_error *er
     return DYNALOCK_OK;
 }
 
-/* Whether it is <32 lower-case hex digits>.<number of the write>.<version>, with this version. */
+/* Whether it is <32 lower-case hex digits>.<number of the write>.[<since the token>.]<version>, with this
+ * version. */
 static bool codec_nonce_names(const char *nonce, int64_t version)
 {
     char expected[24];
@@ -112,8 +113,11 @@ static bool codec_nonce_names(const char *nonce, int64_t version)
     if (digits == 0 || nonce[digits] != '.') {
         return false;
     }
+    nonce += digits + 1;
+    digits = strspn(nonce, "0123456789");
+    nonce += digits > 0 && nonce[digits] == '.' ? digits + 1 : 0;
     (void)snprintf(expected, sizeof expected, "%" PRId64, version);
-    return strcmp(nonce + digits + 1, expected) == 0;
+    return strcmp(nonce, expected) == 0;
 }
 
 /* Anyone may write these attributes: a holder or a lease of a wrong type counts as absent. A nonce
@@ -560,6 +564,11 @@ const char *dynalock_kv_holder(const dynalock_kv *kv)
 int64_t dynalock_kv_lease_ms(const dynalock_kv *kv)
 {
     return codec_is_lock(kv) ? kv->lease_ms : 0;
+}
+
+int64_t dynalock_kv_token(const dynalock_kv *kv)
+{
+    return codec_is_lock(kv) ? kv->version - dlk_nonce_since_token(kv->nonce) : 0;
 }
 
 static int codec_null(dynalock_error *error)

@@ -158,7 +158,7 @@ static void kv_number(struct kv_operation *operation, int64_t version)
 {
     operation->open = operation->open || operation->call.unanswered;
     operation->item.version = version;
-    dlk_nonce_make(operation->nonce, operation->tenure, ++operation->writes, version);
+    dlk_nonce_make(operation->nonce, operation->tenure, ++operation->writes, 0, version);
     operation->item.nonce = operation->nonce;
 }
 

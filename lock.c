@@ -152,7 +152,8 @@ int64_t dlk_lease_end(const dynalock_lock *lock, const struct dlk_lease *lease,
 
 void dlk_lock_number(dynalock_lock *lock, struct dlk_lease *lease, const struct dlk_now *now)
 {
-    dlk_nonce_make(lease->nonce, lock->tenure, ++lock->writes, lease->version);
+    unsigned since_token = lock->was_held ? (unsigned)(lease->version - lock->token) : 0;
+    dlk_nonce_make(lease->nonce, lock->tenure, ++lock->writes, since_token, lease->version);
     lease->ttl_ms = lock->ttl_ms;
     lease->asked_us = now->boot_us;
     /* The ttl in whole seconds, so that the end by Date (above) is never the earlier of the two for

@@ -226,8 +226,9 @@ int dlk_chain_new(struct dlk_chain **chain, const dynalock_options *options,
  * can help; DYNALOCK_ERR_MEMORY; DYNALOCK_ERR_CLOSED: it was cancelled. */
 int dlk_chain_fetch(struct dlk_chain *chain, const struct dlk_fetch *how,
                     struct dlk_credentials **made, dynalock_error *error);
-bool dlk_chain_is_fixed(const struct dlk_chain *chain); /* never to be refreshed */
-void dlk_chain_free(struct dlk_chain *chain);           /* wipes; takes NULL */
+bool dlk_chain_is_fixed(const struct dlk_chain *chain);    /* never to be refreshed */
+const char *dlk_chain_name(const struct dlk_chain *chain); /* of the source, for people */
+void dlk_chain_free(struct dlk_chain *chain);              /* wipes; takes NULL */
 
 /* The region that the instance is in, of its metadata. DYNALOCK_ERR_CONFIG, _MEMORY, _CLOSED. */
 int dlk_imds_region(const struct dlk_fetch *how, const struct dlk_profiles *profiles,

@@ -22,9 +22,14 @@ int dlk_tenure_new(char tenure[DLK_TENURE_SIZE])
     return 0;
 }
 
-void dlk_nonce_make(char nonce[DLK_NONCE_SIZE], const char *tenure, unsigned write, int64_t version)
+void dlk_nonce_make(char nonce[DLK_NONCE_SIZE], const char *tenure, unsigned write,
+                    unsigned since_token, int64_t version)
 {
-    (void)snprintf(nonce, DLK_NONCE_SIZE, "%s.%u.%" PRId64, tenure, write, version);
+    char since[12] = "";
+    if (since_token > 0) {
+        (void)snprintf(since, sizeof since, "%u.", since_token);
+    }
+    (void)snprintf(nonce, DLK_NONCE_SIZE, "%s.%u.%s%" PRId64, tenure, write, since, version);
 }
 
 bool dlk_nonce_of(const char *nonce, const char *tenure)
@@ -49,6 +54,14 @@ int64_t dlk_nonce_version(const char *nonce)
 {
     const char *dot = strrchr(nonce, '.');
     return dot != NULL ? (int64_t)strtoll(dot + 1, NULL, 10) : 0;
+}
+
+unsigned dlk_nonce_since_token(const char *nonce)
+{
+    const char *part = strchr(nonce, '.'); /* of the write's number */
+    part = part != NULL ? strchr(part + 1, '.') : NULL;
+    return part != NULL && strchr(part + 1, '.') != NULL ? (unsigned)strtoul(part + 1, NULL, 10)
+                                                         : 0;
 }
 
 bool dlk_record_expired(const dynalock_kv *kv, const struct dlk_now *now)

@@ -18,7 +18,7 @@ static void release_compose(dynalock_store *store, struct dlk_call *call, const 
     struct dlk_base base = {lease->version, lease->nonce, DLK_EXPIRED_OR_NOT};
     if (keep_record) {
         char nonce[DLK_NONCE_SIZE];
-        dlk_nonce_make(nonce, tenure, RELEASE_NUMBER, lease->version + 1);
+        dlk_nonce_make(nonce, tenure, RELEASE_NUMBER, 0, lease->version + 1);
         dlk_request_keep(store, call, key, &base, nonce);
     } else {
         dlk_request_delete_exactly(store, call, key, &base);

@@ -123,6 +123,7 @@ static int refused_locks(dynalock_store *store, dynalock_lock *lock)
     dynalock_lock_info *infos = NULL;
     dynalock_lock_event event;
     dynalock_counters counters;
+    dynalock_store_info info;
     size_t count = 0;
     int fd = -1;
     const struct {
@@ -145,6 +146,7 @@ static int refused_locks(dynalock_store *store, dynalock_lock *lock)
         {"lock_next_event", dynalock_lock_next_event(lock, &event, NULL)},
         {"locks", dynalock_locks(store, &infos, &count, NULL)},
         {"counters", dynalock_store_counters(store, &counters)},
+        {"describe", dynalock_store_describe(store, &info, NULL)},
     };
     int bad = 0;
     for (size_t i = 0; i < COUNT(calls); i++) {

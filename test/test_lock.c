@@ -335,6 +335,28 @@ static void test_the_default_holder_is_host_pid_and_time(void **state)
     lock_end(lock);
 }
 
+static void test_the_record_shows_the_holders_token_through_all_renewals(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_lock *lock =
+        lock_take(b->store, key, (dynalock_lock_options){.renewal = DYNALOCK_RENEWAL_NONE});
+    dynalock_kv *kv = NULL;
+
+    for (int renewals = 0; renewals < 3; renewals++) {
+        check(dynalock_get(b->store, key, NULL, &kv, &failure), 0);
+        assert_int_equal(dynalock_kv_token(kv), dynalock_lock_token(lock));
+        assert_int_equal(dynalock_kv_version(kv), dynalock_lock_token(lock) + renewals);
+        dynalock_kv_free(kv);
+        check(dynalock_lock_renew(lock, 0, &failure), 0);
+    }
+    lock_end(lock);
+    check(dynalock_put(b->store, key, dynalock_none(), NULL, &failure), 0);
+    check(dynalock_get(b->store, key, NULL, &kv, &failure), 0);
+    assert_int_equal(dynalock_kv_token(kv), 0);
+    dynalock_kv_free(kv);
+}
+
 static void test_a_lock_knows_whether_the_holder_is_itself(void **state)
 {
     struct bench *b = *state;
@@ -707,6 +729,7 @@ int main(void)
         LOCK_TEST(test_value_and_holder_are_there_to_read),
         LOCK_TEST(test_the_value_survives_renewals),
         LOCK_TEST(test_the_default_holder_is_host_pid_and_time),
+        LOCK_TEST(test_the_record_shows_the_holders_token_through_all_renewals),
         LOCK_TEST(test_a_lock_knows_whether_the_holder_is_itself),
         LOCK_TEST(test_another_acquirer_leaves_nothing_of_the_one_before),
         LOCK_TEST(test_the_keeper_holds_a_lock_past_its_ttl),

@@ -136,6 +136,7 @@ static void test_every_function_refuses_a_null_store(void **state)
     dynalock_lock *lock = NULL;
     dynalock_lock_info *infos = NULL;
     dynalock_counters counters;
+    dynalock_store_info info;
     size_t count = 0;
     bool exists = false;
     (void)state;
@@ -152,6 +153,30 @@ static void test_every_function_refuses_a_null_store(void **state)
     check(dynalock_lock_new(NULL, "k", NULL, &lock, &failure), DYNALOCK_ERR_ARGUMENT);
     check(dynalock_locks(NULL, &infos, &count, &failure), DYNALOCK_ERR_ARGUMENT);
     check(dynalock_store_counters(NULL, &counters), DYNALOCK_ERR_ARGUMENT);
+    check(dynalock_store_describe(NULL, &info, &failure), DYNALOCK_ERR_ARGUMENT);
+}
+
+static void test_a_store_tells_what_it_has_settled_on(void **state)
+{
+    struct bench *b = *state;
+    dynalock_options options = bench_options(b);
+    dynalock_store *store = bench_open(b, &options);
+    dynalock_store_info info;
+    bool exists = false;
+
+    check(dynalock_store_describe(store, NULL, &failure), DYNALOCK_ERR_ARGUMENT);
+    check(dynalock_store_describe(store, &info, &failure), 0);
+    assert_string_equal(info.region, options.region);
+    assert_memory_equal(info.endpoint, options.endpoint, strlen(options.endpoint));
+    assert_string_equal(info.profile, "default");
+    assert_string_equal(info.credentials, "options");
+    assert_false(info.clock_known);
+    check(dynalock_exists(store, "k", NULL, &exists, &failure), 0);
+    check(dynalock_store_describe(store, &info, &failure), 0);
+    assert_true(info.clock_known);
+    assert_true(info.clock_ahead_min_ms <= 0 && info.clock_ahead_max_ms >= 0);
+    assert_true(info.clock_ahead_max_ms - info.clock_ahead_min_ms < 60000);
+    dynalock_close(store);
 }
 
 static void test_what_was_passed_in_is_copied(void **state)
@@ -456,6 +481,7 @@ int main(void)
         TEST(test_options_out_of_range_are_refused),
         TEST(test_close_takes_null),
         TEST(test_every_function_refuses_a_null_store),
+        TEST(test_a_store_tells_what_it_has_settled_on),
         TEST(test_what_was_passed_in_is_copied),
         TEST(test_without_a_region_there_is_no_store),
         TEST(test_bad_region_names_are_refused),

@@ -32,14 +32,37 @@ static void test_a_nonce_holds_tenure_write_and_version_at_their_widest(void **s
     char nonce[DLK_NONCE_SIZE];
 
     (void)state;
-    dlk_nonce_make(nonce, TENURE, 7, 1234);
+    dlk_nonce_make(nonce, TENURE, 7, 0, 1234);
     assert_string_equal(nonce, TENURE ".7.1234");
     assert_int_equal(dlk_nonce_version(nonce), 1234);
-    dlk_nonce_make(nonce, TENURE, 4294967295U, INT64_MIN);
+    dlk_nonce_make(nonce, TENURE, 4294967295U, 0, INT64_MIN);
     assert_string_equal(nonce, TENURE ".4294967295.-9223372036854775808");
     assert_true(dlk_nonce_version(nonce) == INT64_MIN);
-    dlk_nonce_make(nonce, TENURE, 0, INT64_MAX);
+    dlk_nonce_make(nonce, TENURE, 0, 0, INT64_MAX);
     assert_true(dlk_nonce_version(nonce) == INT64_MAX);
+    dlk_nonce_make(nonce, TENURE, 4294967295U, 4294967295U, INT64_MAX);
+    assert_string_equal(nonce, TENURE ".4294967295.4294967295.9223372036854775807");
+    assert_true(dlk_nonce_version(nonce) == INT64_MAX);
+}
+
+static void test_a_renewals_nonce_tells_the_token(void **state)
+{
+    static const struct {
+        const char *nonce;
+        unsigned since;
+    } cases[] = {{TENURE ".7.3.1234", 3},
+                 {TENURE ".7.4294967295.9223372036854775807", 4294967295U},
+                 {TENURE ".7.1234", 0},
+                 {TENURE, 0},
+                 {"", 0},
+                 {".", 0},
+                 {"..", 0},
+                 {"...", 0},
+                 {"a.b.c.d", 0}};
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        assert_int_equal(dlk_nonce_since_token(cases[i].nonce), cases[i].since);
+    }
 }
 
 static void test_a_nonce_belongs_to_its_tenure_alone(void **state)
@@ -204,6 +227,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tenures_are_32_lower_case_digits_and_differ),
         cmocka_unit_test(test_a_nonce_holds_tenure_write_and_version_at_their_widest),
+        cmocka_unit_test(test_a_renewals_nonce_tells_the_token),
         cmocka_unit_test(test_a_nonce_belongs_to_its_tenure_alone),
         cmocka_unit_test(test_a_record_is_a_tenures_only_while_its_nonce_is_current),
         cmocka_unit_test(test_the_same_record_has_the_same_version_and_nonce_or_none),
