@@ -478,8 +478,8 @@ DYNALOCK_API int dynalock_list_each(dynalock_store *store, const char *prefix,
  * Compare and swap. Without previous: creates the record; DYNALOCK_ERR_EXISTS if there is one that has
  * not expired. With previous (read, or written by an earlier atomic_put): replaces exactly that
  * record, and keeps its expiry unless options say otherwise; DYNALOCK_ERR_MODIFIED if it is another by
- * now, has expired or is gone. *kv, if kv is not NULL, becomes the record written (give it to
- * dynalock_kv_free). Also DYNALOCK_ERR_TOO_LARGE.
+ * now, has expired or is gone; DYNALOCK_ERR_TYPE if it is not dynalock's. *kv, if kv is not NULL,
+ * becomes the record written (give it to dynalock_kv_free). Also DYNALOCK_ERR_TOO_LARGE.
  * A lost answer is resolved: success if the write turns out to have happened.
  */
 DYNALOCK_API int dynalock_atomic_put(dynalock_store *store, const char *key, dynalock_value value,
@@ -609,8 +609,8 @@ DYNALOCK_API void dynalock_lock_free(dynalock_lock *lock);
  * Throttling and a failing service or network do not end the wait before its limit; what will not go away does.
  *
  * DYNALOCK_ERR_NOT_ACQUIRED (the message says who holds it), _CANCELLED, _BUSY (in use by another
- * thread, or held already), or what the operations may fail with. After 0 the lease is ahead:
- * dynalock_lock_remaining_ms is greater than 0.
+ * thread, or held already), _TYPE (the record is not dynalock's), or what the operations may fail
+ * with. After 0 the lease is ahead: dynalock_lock_remaining_ms is greater than 0.
  */
 DYNALOCK_API int dynalock_lock_acquire(dynalock_lock *lock, int stop_fd, int64_t wait_ms,
                                        dynalock_error *error);
@@ -645,7 +645,8 @@ DYNALOCK_API int dynalock_lock_cause(
 
 /*
  * A descriptor that is readable from the moment the lock is lost until it is acquired again. It is the
- * lock's: wait on it, do not read it, do not close it. Made by the first call. DYNALOCK_ERR_SYSTEM.
+ * lock's: wait on it, do not read it, do not close it. Made by the first call. DYNALOCK_ERR_ARGUMENT,
+ * _SYSTEM, _CLOSED, _FORKED.
  */
 DYNALOCK_API int dynalock_lock_lost_fd(dynalock_lock *lock, int *fd, dynalock_error *error);
 
