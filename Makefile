@@ -8,6 +8,7 @@ libdir ?= $(exec_prefix)/lib
 includedir ?= $(prefix)/include
 datarootdir ?= $(prefix)/share
 mandir ?= $(datarootdir)/man
+completionsdir ?= $(datarootdir)/bash-completion/completions
 pkgconfigdir ?= $(libdir)/pkgconfig
 INSTALL ?= install
 PKG_CONFIG ?= pkg-config
@@ -21,6 +22,7 @@ SONAME := libdynalock.so.$(firstword $(subst ., ,$(VERSION)))
 SHARED := libdynalock.so.$(VERSION)
 
 SOURCES := $(sort $(wildcard *.c))
+COMMAND_SOURCES := $(sort $(wildcard command/*.c))
 MAN_PAGES := $(sort $(wildcard man/*.[137]))
 DEPENDENCIES := libcurl libcrypto jansson
 
@@ -68,10 +70,10 @@ $(addsuffix /%,$(addprefix build/,$(SYSTEMS))): CMOCKA_LIBS = -lcmocka
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all amalgamation examples check check-offline build-check build-check-offline soak guards model deps demo \
+.PHONY: all amalgamation examples check check-offline build-check build-check-offline soak guards model deps demo try \
 	install uninstall installcheck format clean help FORCE
 
-all: build/version build/release/libdynalock.a build/release/$(SHARED)
+all: build/version build/release/libdynalock.a build/release/$(SHARED) build/release/dynalock
 
 build/version: dynalock.h dynalock.map CHANGELOG.md pkg-config/dynalock.pc.in tools/check-version
 	@mkdir -p $(@D)
@@ -81,7 +83,7 @@ build/version: dynalock.h dynalock.map CHANGELOG.md pkg-config/dynalock.pc.in to
 
 define VARIANT_RULES
 build/$(1)/flags: FORCE
-	@mkdir -p $$(@D)/test $$(@D)/examples
+	@mkdir -p $$(@D)/test $$(@D)/command $$(@D)/examples
 	@echo '$$(cc_$(1)) $$(CPPFLAGS) $$(BASE_CFLAGS) $$(flags_$(1))' | cmp -s - $$@ || \
 		echo '$$(cc_$(1)) $$(CPPFLAGS) $$(BASE_CFLAGS) $$(flags_$(1))' >$$@
 
@@ -91,6 +93,13 @@ build/$(1)/%.o: %.c build/$(1)/flags
 build/$(1)/libdynalock.a: $(SOURCES:%.c=build/$(1)/%.o)
 	rm -f $$@
 	$$(AR) rcs $$@ $$^
+
+# It has the library in itself, and so runs wherever it is copied to.
+build/$(1)/command/%.o: command/%.c build/$(1)/flags
+	$$(cc_$(1)) $$(CPPFLAGS) -std=gnu11 $$(BASE_CFLAGS) -MMD -MP $$(flags_$(1)) -c -o $$@ $$<
+
+build/$(1)/dynalock: $(COMMAND_SOURCES:%.c=build/$(1)/%.o) build/$(1)/libdynalock.a
+	$$(cc_$(1)) -pthread $$(flags_$(1)) $$(LDFLAGS) -o $$@ $$^ $$(DEPS_LIBS)
 
 build/$(1)/test/%.o: test/%.c build/$(1)/flags
 	$$(cc_$(1)) $$(CPPFLAGS) -std=gnu11 $$(BASE_CFLAGS) -Itest $$(CMOCKA_CFLAGS) -MMD -MP $$(flags_$(1)) -c -o $$@ $$<
@@ -142,7 +151,7 @@ build/$(1)/test/test_guest: | build/$(1)/libdynalock.so
 endef
 $(foreach system,$(SYSTEMS),$(eval $(call SYSTEM_RULES,$(system))))
 
--include $(wildcard build/*/*.d build/*/test/*.d build/*/examples/*.d)
+-include $(wildcard build/*/*.d build/*/test/*.d build/*/command/*.d)
 
 # The library as two files, to be taken into another project.
 amalgamation: build/amalgamation/dynalock.c
@@ -204,14 +213,16 @@ gate_runs = $(foreach gate,$(call only,$(GATES)),$(foreach arg,$(or $(gate_args_
 OFFLINE_RUNS = $(call runs,unit,static,release,$(UNITS)) $(call runs,unit,asan,asan,$(UNITS)) \
 	$(call runs,unit,clang,clang,$(UNITS)) $(call runs,unit,tsan,tsan,$(THREADED_UNITS)) \
 	$(call runs,unit,fail,asan,$(FAIL_UNITS)) $(gate_runs)
-# On both servers, as built for use and with the address sanitizer; on one, what is about other things than DynamoDB,
-# the other ways to link the library, and the thread sanitizer.
+# On both servers, as built for use (the shared library on one, the static one on the other) and with the address
+# sanitizer; on one, what is about other things than DynamoDB, the other ways to link the library, and the thread
+# sanitizer.
 CREDENTIALS_TESTS := test_credentials test_providers test_refresh test_rotation test_throttle test_tls
 on_servers = $(call runs,rig,$(1),$(2),$(filter-out $(CREDENTIALS_TESTS),$(3))) \
 	$(call runs,dynalite,$(1),$(2),$(filter $(CREDENTIALS_TESTS),$(3)))
 # The shared library is made of the two files, too, and is put to all tests.
 TWO_FILES_TESTS := $(filter test_events test_guest test_kv test_lock test_open,$(SHARED_TESTS))
-RIG_RUNS = $(call runs,local,shared,shared,$(SHARED_TESTS)) $(call on_servers,static,release,$(TESTS)) \
+RIG_RUNS = $(call runs,local,shared,shared,$(SHARED_TESTS)) $(call runs,dynalite,static,release,$(TESTS)) \
+	$(call runs,local,static,release,$(filter-out $(SHARED_TESTS) $(CREDENTIALS_TESTS),$(TESTS))) \
 	$(call runs,dynalite,two-files,two-files,$(TWO_FILES_TESTS) two_copies) \
 	$(call on_servers,asan,asan,$(TESTS)) $(call runs,dynalite,tsan,tsan,$(THREADED_TESTS)) \
 	$(call runs,dynalite,fail,asan,$(filter-out $(FAIL_UNITS),$(FAILS))) \
@@ -267,7 +278,7 @@ build/locale/de_DE.UTF-8:
 	localedef -i de_DE -f UTF-8 $@
 
 build-check: all examples build/locale/de_DE.UTF-8 $(OFFLINE_PROGRAMS) $(RIG_PROGRAMS) $(TOOL_PROGRAMS) \
-	$(SOAK_CONTENDERS)
+	$(SOAK_CONTENDERS) build/asan/dynalock
 build-check-offline: all examples build/locale/de_DE.UTF-8 $(OFFLINE_PROGRAMS)
 
 NODE := tools/node
@@ -316,6 +327,12 @@ model:
 deps:
 	tools/deps build
 
+# A shell to try the command in, with a server of its own.
+try:
+	tools/deps demo
+	$(MAKE) all
+	tools/try
+
 demo:
 	tools/deps demo
 	$(MAKE) all build/release/examples/competing-consumers
@@ -337,19 +354,31 @@ install: all
 		-e $(call put_in,includedir,$(call in_prefix,$(includedir))) -e $(call put_in,version,$(VERSION)) \
 		pkg-config/dynalock.pc.in >$(call at,$(pkgconfigdir)/dynalock.pc)
 	chmod 644 $(call at,$(pkgconfigdir)/dynalock.pc)
+	$(INSTALL_CMAKE)
+	$(INSTALL) -D -m 755 build/release/dynalock $(call at,$(bindir)/dynalock)
+	$(INSTALL) -D -m 644 command/dynalock.bash $(call at,$(completionsdir)/dynalock)
 	$(foreach page,$(MAN_PAGES),$(INSTALL) -D -m 644 $(page) $(call at,$(mandir)/$(call man_path,$(page))) &&) :
+	$(foreach link,$(MAN_LINKS),ln -sf $(call link_to,$(link)) $(call link_name,$(link)) &&) :
 
 quote = '$(subst ','\'',$(1))'
 at = $(call quote,$(DESTDIR)$(1))
 put_in = $(call quote,s|@$(1)@|$(subst &,\&,$(subst |,\|,$(2)))|)
 in_prefix = $(if $(findstring <$(prefix)/,<$(1)),$${prefix}$(subst <$(prefix),,<$(1)),$(1))
 man_path = man$(subst .,,$(suffix $(1)))/$(notdir $(1))
+# dynalock_list.3 is dynalock_get.3, and so on: a page stands under each of its names. NAME:PAGE.
+man_names = $(filter-out $(basename $(notdir $(1))),$(shell sed -n '/^\.Sh NAME/,/^\.Nd/s/^\.Nm \([a-z0-9_]*\).*/\1/p' $(1)))
+MAN_LINKS = $(call once,MAN_LINKS,$(foreach page,$(filter %.3,$(MAN_PAGES)),$(addsuffix :$(page),$(call man_names,$(page)))))
+link_name = $(call at,$(mandir)/man3/$(firstword $(subst :, ,$(1))).3)
+link_to = $(notdir $(lastword $(subst :, ,$(1))))
 
 uninstall:
 	rm -f $(call at,$(includedir)/dynalock.h) $(call at,$(libdir)/libdynalock.a) \
 		$(foreach name,$(SHARED) $(SONAME) libdynalock.so,$(call at,$(libdir)/$(name))) \
 		$(call at,$(pkgconfigdir)/dynalock.pc) \
-		$(foreach page,$(MAN_PAGES),$(call at,$(mandir)/$(call man_path,$(page))))
+		$(foreach page,$(MAN_PAGES),$(call at,$(mandir)/$(call man_path,$(page)))) \
+		$(foreach link,$(MAN_LINKS),$(call link_name,$(link))) \
+		$(call at,$(bindir)/dynalock) $(call at,$(completionsdir)/dynalock)
+	$(UNINSTALL_CMAKE)
 
 # Builds test/consumer.c as C and as C++ against what is installed, shared and static, and runs it.
 installcheck:
@@ -360,10 +389,14 @@ installcheck:
 
 -include bench/rules.mk
 
+# ---- Packages -----------------------------------------------------------------------------------
+
+-include packaging/rules.mk
+
 # ---- The rest -----------------------------------------------------------------------------------
 
 format:
-	clang-format -i $(wildcard *.[ch] test/*.[ch] test/soak/*.c bench/*.[ch] examples/*.[ch] examples/*.cpp examples/*/*.[ch])
+	clang-format -i $(wildcard *.[ch] command/*.[ch] test/*.[ch] test/soak/*.c bench/*.[ch] examples/*.[ch] examples/*.cpp examples/*/*.[ch])
 
 clean:
 	rm -rf build
@@ -376,16 +409,21 @@ help:
 	@echo 'make model          spin checks the model of the lock: 20 minutes; RUN=short: one'
 	@echo 'make check-offline  what needs neither network, root, servers nor Node'
 	@echo 'make soak MINUTES=n faults, stops and kills for so long, on each server; then what they believed is judged'
-	@echo 'make install        header, libraries, dynalock.pc and man pages'
+	@echo 'make install        header, libraries, dynalock.pc, CMake package, command and man pages'
 	@echo 'make uninstall      removes these'
 	@echo 'make installcheck   compiles and runs programs with the installed library'
 	@echo 'make amalgamation   the library as two files, build/amalgamation/dynalock.c and dynalock.h'
+	@echo 'make dist           build/dynalock-VERSION.tar.gz; the same files make the same bytes'
+	@echo 'make distcheck      the same, and builds, tests, installs and removes it on its own'
+	@echo 'make deb            Debian packages, in build/deb'
+	@echo 'make check-units    the unit tests, as built for use: for the builds of packages'
 	@echo 'make bench          what it costs, against raw libcurl; make bench-plots draws it'
 	@echo 'make examples       the programs of examples/, in build/release/examples'
 	@echo 'make demo           several processes compete for one lock, on a server of their own'
+	@echo 'make try            a shell with the command in its PATH, and a server of its own'
 	@echo 'make deps           installs what a build needs (Debian)'
 	@echo 'make format         lays out the C files with clang-format'
 	@echo 'make clean          removes build/'
 	@echo
-	@echo 'Variables: prefix (PREFIX) exec_prefix bindir libdir includedir mandir pkgconfigdir DESTDIR'
+	@echo 'Variables: prefix (PREFIX) exec_prefix bindir libdir includedir mandir pkgconfigdir cmakedir completionsdir DESTDIR'
 	@echo '           CC CXX AR CPPFLAGS CFLAGS CXXFLAGS LDFLAGS PKG_CONFIG INSTALL; CLANG, for the checks'

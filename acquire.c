@@ -199,7 +199,8 @@ static bool acquire_may_take(struct acquisition *a, const dynalock_kv *kv, int64
 
 static void acquire_remember_holder(struct acquisition *a, const dynalock_kv *kv)
 {
-    a->held_token = kv->version;
+    int64_t token = dynalock_kv_token(kv);
+    a->held_token = token != 0 ? token : kv->version;
     dlk_copy_text(a->held_by, sizeof a->held_by,
                   acquire_is_ours(kv) && kv->holder != NULL ? kv->holder
                                                             : "a client that left no name");

@@ -24,7 +24,7 @@ const env = Object.fromEntries(
 );
 const [file, ...args] = process.argv.slice(2);
 const program = spawn(file, args, {
-  stdio: ['ignore', 'inherit', 'inherit'],
+  stdio: 'inherit',
   env: {
     ...env,
     AWS_ENDPOINT_URL_DYNAMODB: endpoint,

@@ -24,6 +24,12 @@ only 'curl/' 'easy.h'
 only 'easy.h' 'easy.c' 'transport.c' 'http.c'
 only 'jansson' 'json_*.c'
 only 'openssl/' 'sigv4.c'
+# The command knows the library by its header alone; version.c asks libcurl and OpenSSL for theirs.
+if grep -nHE '^ *# *include *[<"](curl/|openssl/|(internal|lock|providers|sigv4|easy)\.h)' command/*.[ch] |
+    grep -vE '^command/version\.c:.*[<"](curl/curl|openssl/)'; then
+    echo 'The command must not include that'
+    status=1
+fi
 for file in *.c *.h; do
     lines=$(wc -l <"$file")
     if [ "$lines" -gt 1200 ]; then

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # usage: warnings.sh COMPILER
-# The library, the tests and the examples compile without a warning; the library also without optimisation and with
+# The library, the command, the tests and the examples compile without a warning; the library also without optimisation and with
 # nothing of OpenSSL that has been deprecated since 1.1.1, and as distributions build, fortified.
 # needs: pkg-config
 set -eu
@@ -18,7 +18,7 @@ test/gates/files | grep '^[^/]*\.c$' | xargs -n 1 -P 2 "$compiler" $flags $moder
 # shellcheck disable=SC2086
 test/gates/files | grep '^[^/]*\.c$' | xargs -n 1 -P 2 "$compiler" $flags -O2 -D_FORTIFY_SOURCE=2 -c -o /dev/null || status=1
 # shellcheck disable=SC2086
-test/gates/files | grep -E '^(test|examples)/.*\.c$' |
+test/gates/files | grep -E '^(command|test|examples)/.*\.c$' |
     xargs -r -n 1 -P 2 "$compiler" $test_flags -O2 -c -o /dev/null || status=1
 # shellcheck disable=SC2086
 test/gates/files | grep '^examples/.*\.cpp$' | xargs -n 1 "$compiler" -x c++ -std=c++11 $base -Wold-style-cast \

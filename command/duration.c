@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Durations, as people write and read them. */
+#include "command.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int64_t ms;
+} duration_units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+
+#define DURATION_UNITS (sizeof duration_units / sizeof duration_units[0])
+#define DURATION_MAX_MS (INT64_C(100) * 365 * 86400000) /* no sum with it overflows */
+
+bool duration_parse(const char *text, int64_t *ms)
+{
+    size_t digits = strspn(text, "0123456789");
+    int64_t number = 0;
+    if (digits == 0) {
+        return false;
+    }
+    for (size_t i = 0; i < digits; i++) {
+        number = number * 10 + (text[i] - '0');
+        if (number > DURATION_MAX_MS) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < DURATION_UNITS; i++) {
+        if (strcmp(text + digits, duration_units[i].name) == 0) {
+            *ms = number * duration_units[i].ms;
+            return number <= DURATION_MAX_MS / duration_units[i].ms;
+        }
+    }
+    return false;
+}
+
+void duration_print(int64_t ms, char *text, size_t size)
+{
+    if (ms < 1000) {
+        (void)snprintf(text, size, ms > 0 ? "%" PRId64 "ms" : "0s", ms);
+        return;
+    }
+    if (ms < 10000) {
+        (void)snprintf(text, size, "%d.%ds", (int)(ms / 1000), (int)(ms % 1000 / 100));
+        return;
+    }
+    size_t unit = DURATION_UNITS - 1;
+    while (ms < duration_units[unit].ms) {
+        unit--;
+    }
+    int64_t rest = ms % duration_units[unit].ms / duration_units[unit - 1].ms;
+    int length = snprintf(text, size, "%" PRId64 "%s", ms / duration_units[unit].ms,
+                          duration_units[unit].name);
+    if (unit > 1 && rest > 0 && length > 0 && (size_t)length < size) {
+        (void)snprintf(text + length, size - (size_t)length, " %" PRId64 "%s", rest,
+                       duration_units[unit - 1].name);
+    }
+}
+
+bool duration_option(const char *option, const char *text, int64_t min_ms, int64_t *ms)
+{
+    int64_t given = 0;
+    if (!duration_parse(text, &given)) {
+        bool plain = text[0] != '\0' && strspn(text, "0123456789") == strlen(text);
+        complain_usage(plain ? "%s: %s of what? Give a unit: 500ms, 20s, 5m, 2h or 1d"
+                             : "%s: %s is no duration: 500ms, 20s, 5m, 2h or 1d would be",
+                       option, text);
+        return false;
+    }
+    if (given < min_ms) {
+        char least[32];
+        duration_print(min_ms, least, sizeof least);
+        complain_usage("%s: %s is too short; %s is the least", option, text, least);
+        return false;
+    }
+    *ms = given;
+    return true;
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command that the lock is held for, in a group of processes of its own; see process.h. */
+#include "process.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
+extern char **environ;
+
+/* ---- The terminal ---- */
+
+void group_give_terminal(const struct group *group)
+{
+    if (group->terminal >= 0 && tcgetpgrp(group->terminal) == getpgrp()) {
+        (void)tcsetpgrp(group->terminal, group->leader);
+    }
+}
+
+void group_take_terminal(const struct group *group)
+{
+    if (group->terminal >= 0 && tcgetpgrp(group->terminal) == group->leader) {
+        (void)tcsetpgrp(group->terminal, getpgrp());
+    }
+}
+
+/* ---- Starting ---- */
+
+/* In the new process, all signals blocked. The guardian knows of the group before there is anything to guard. */
+static void group_become(const struct group *group, char **argv, char **environment, int failure_fd,
+                         const struct guardian *guardian, int64_t deadline_ms, bool foreground)
+{
+    pid_t self = getpid();
+#ifdef __linux__
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* for the case that the guardian is killed, too */
+#endif
+    (void)setpgid(self, self);
+    guardian_tell(guardian, self, deadline_ms);
+    if (foreground) {
+        (void)tcsetpgrp(group->terminal, self);
+    }
+    signals_reset();
+    environ = environment;
+    (void)execvp(argv[0], argv);
+    int why = errno;
+    ssize_t written = write(failure_fd, &why, sizeof why);
+    (void)written;
+    _exit(127);
+}
+
+/* 0: exec has happened. */
+static int group_await_exec(int failure_fd)
+{
+    int why = 0;
+    ssize_t length = 0;
+    do {
+        length = read(failure_fd, &why, sizeof why);
+    } while (length < 0 && errno == EINTR);
+    return length == (ssize_t)sizeof why ? why : 0;
+}
+
+bool group_start(struct group *group, char **argv, char **environment,
+                 const struct guardian *guardian, int64_t deadline_ms)
+{
+    int fds[2];
+    sigset_t all, before;
+    if (!process_pipe(fds, true)) {
+        return false;
+    }
+    group->terminal = open("/dev/tty", O_RDWR | O_CLOEXEC);
+    bool foreground = group->terminal >= 0 && tcgetpgrp(group->terminal) == getpgrp();
+    (void)sigfillset(&all);
+    (void)sigprocmask(SIG_SETMASK, &all, &before);
+    pid_t pid = fork();
+    if (pid == 0) {
+        group_become(group, argv, environment, fds[1], guardian, deadline_ms, foreground);
+    }
+    int why = errno;
+    (void)sigprocmask(SIG_SETMASK, &before, NULL);
+    (void)close(fds[1]);
+    if (pid > 0) {
+        (void)setpgid(pid, pid); /* whoever comes first */
+        group->leader = pid;
+        why = group_await_exec(fds[0]);
+    }
+    (void)close(fds[0]);
+    if (why != 0 && pid > 0) {
+        group_take_terminal(group);
+        guardian_tell(guardian, 0, 0);
+        group_end(group);
+    }
+    errno = why;
+    return pid > 0 && why == 0;
+}
+
+/* ---- Watching ---- */
+
+void group_look(struct group *group)
+{
+    siginfo_t info = {0};
+    if (group->leader == 0 || group->ended) {
+        return;
+    }
+    if (waitid(P_PID, (id_t)group->leader, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+        info.si_pid == group->leader) {
+        group->ended = true;
+        group->stopped = false;
+        group->status = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+        return;
+    }
+    while (waitid(P_PID, (id_t)group->leader, &info, WSTOPPED | WCONTINUED | WNOHANG) == 0 &&
+           info.si_pid == group->leader) {
+        group->stopped = info.si_code == CLD_STOPPED;
+        group->stop_signal = group->stopped ? info.si_status : 0;
+        info = (siginfo_t){0};
+    }
+}
+
+void group_signal(const struct group *group, int number)
+{
+    if (group->leader > 0) {
+        (void)kill(-group->leader, number);
+    }
+}
+
+/* Whether the process is of the group and lives; by what proc(5) says of /proc/PID/stat: "PID (NAME) STATE PPID PGRP". */
+static bool group_has(const struct group *group, const char *pid)
+{
+    char path[64];
+    char text[512];
+    (void)snprintf(path, sizeof path, "/proc/%.20s/stat", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    if (length <= 0) {
+        return false;
+    }
+    text[length] = '\0';
+    const char *rest = strrchr(text, ')');
+    char *number = NULL;
+    if (rest == NULL || strlen(rest) < 4 || rest[2] == 'Z' || rest[2] == 'X') {
+        return false;
+    }
+    (void)strtol(rest + 3, &number, 10); /* its parent */
+    return strtol(number, NULL, 10) == group->leader;
+}
+
+int group_is_left(const struct group *group)
+{
+    DIR *folder = opendir("/proc");
+    const struct dirent *entry = NULL;
+    bool found = false;
+    if (folder == NULL) {
+        return -1;
+    }
+    while (!found && (entry = readdir(folder)) != NULL) {
+        found = isdigit((unsigned char)entry->d_name[0]) != 0 && group_has(group, entry->d_name);
+    }
+    (void)closedir(folder);
+    return found ? 1 : 0;
+}
+
+void group_end(struct group *group)
+{
+    if (group->leader > 0) {
+        while (waitpid(group->leader, NULL, 0) < 0 && errno == EINTR) {
+        }
+    }
+    if (group->terminal >= 0) {
+        (void)close(group->terminal);
+    }
+    *group = (struct group){.terminal = -1, .ended = group->ended, .status = group->status};
+}

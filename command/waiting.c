@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "waiting.h"
+
+#include "command.h"
+#include "process.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define WAITING_WIDTH 80
+#define WAITING_HOLDER 128
+
+static struct {
+    pthread_mutex_t mutex;
+    const char *key;
+    bool on_terminal, shown;
+    int64_t since_ms;
+    bool is_held;
+    int64_t token;
+    char holder[WAITING_HOLDER];
+} waiting = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+void waiting_begin(const char *key)
+{
+    const char *kind = getenv("TERM");
+    waiting.on_terminal = isatty(STDERR_FILENO) != 0 && (kind == NULL || strcmp(kind, "dumb") != 0);
+    waiting.key = key;
+    waiting.since_ms = process_clock_ms();
+}
+
+void waiting_note(const dynalock_event *event)
+{
+    (void)pthread_mutex_lock(&waiting.mutex);
+    waiting.is_held = event->token != 0;
+    waiting.token = event->token;
+    (void)snprintf(waiting.holder, sizeof waiting.holder, "%s", event->message);
+    (void)pthread_mutex_unlock(&waiting.mutex);
+}
+
+static size_t waiting_width(void)
+{
+    struct winsize size = {0};
+    bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20;
+    return known ? size.ws_col : WAITING_WIDTH;
+}
+
+/* For how long it has been held. Of this library's records the token tells; see dynalock_kv_token. */
+static bool waiting_held_for(int64_t token, char *text, size_t size)
+{
+    int64_t held_ms = time_now_ms() - token / 1000;
+    bool plausible = token > INT64_C(1577836800000000) && held_ms > -INT64_C(86400000);
+    if (plausible) {
+        duration_print(held_ms > 0 ? held_ms / 1000 * 1000 : 0, text, size);
+    }
+    return plausible;
+}
+
+/* Who wrote the record tells the terminal nothing. Bytes, not letters, are counted: the line may be shorter. */
+static void waiting_print(const char *line, size_t width)
+{
+    char escaped[1024];
+    text_escape(line, escaped, sizeof escaped);
+    (void)fprintf(stderr, "\r%.*s\033[K", (int)width - 1, escaped);
+    (void)fflush(stderr);
+    waiting.shown = true;
+}
+
+static void waiting_tell(int64_t token, const char *holder)
+{
+    char line[512], waited[32], held[32] = "";
+    duration_print((process_clock_ms() - waiting.since_ms) / 1000 * 1000, waited, sizeof waited);
+    bool known = waiting_held_for(token, held, sizeof held);
+    (void)snprintf(line, sizeof line, "dynalock: %.80s: held%s%s by %s; waiting for %s",
+                   waiting.key, known ? " for " : "", held, holder, waited);
+    waiting_print(line, waiting_width());
+}
+
+int waiting_show(void)
+{
+    char holder[WAITING_HOLDER];
+    if (!waiting.on_terminal) {
+        return -1;
+    }
+    (void)pthread_mutex_lock(&waiting.mutex);
+    bool is_held = waiting.is_held;
+    int64_t token = waiting.token;
+    (void)snprintf(holder, sizeof holder, "%s", waiting.holder);
+    (void)pthread_mutex_unlock(&waiting.mutex);
+    if (is_held) {
+        waiting_tell(token, holder);
+    }
+    return 1000;
+}
+
+void waiting_end(void)
+{
+    if (waiting.shown) {
+        (void)fputs("\r\033[K", stderr);
+        (void)fflush(stderr);
+        waiting.shown = false;
+    }
+}
