@@ -54,6 +54,8 @@ struct release {
     bool again;   /* it is the second delete */
     bool reading; /* the request under way is a read */
     bool removed; /* by us */
+    bool open;    /* an attempt to remove it had no answer */
+    int cause;    /* not removed by us: enum dynalock_cause */
     int code;     /* 0: the record is not this tenure's any more */
 };
 
@@ -73,6 +75,7 @@ static bool release_refused(struct release *r, const dynalock_kv *seen)
     const char *tenure = r->lock->tenure;
     r->code = 0;
     r->removed = seen != NULL && dlk_record_of(seen, tenure) && release_is_tombstone(seen);
+    r->cause = seen != NULL ? DYNALOCK_CAUSE_TAKEN_OVER : DYNALOCK_CAUSE_GONE;
     if (r->again || !release_find(seen, tenure, &r->lease)) {
         return false;
     }
@@ -105,6 +108,7 @@ static bool release_answered(struct release *r)
     }
     r->code = call->code;
     r->removed = call->code == 0;
+    r->open = r->open || call->unanswered;
     if (call->code != DLK_CONDITION_FAILED) {
         return false;
     }
@@ -150,6 +154,7 @@ static int release_start(struct release *r, dynalock_error *error)
     if (code < 0) {
         return code;
     }
+    r->open = lock->state == DYNALOCK_LOCK_RELEASING;
     lock->state = DYNALOCK_LOCK_RELEASING;
     lock->was_lost = lock->was_lost || code == 1;
     r->was_lost = lock->was_lost;
@@ -179,7 +184,9 @@ static int release_finish(struct release *r, dynalock_error *error)
     dynalock_lock *lock = r->lock;
     int code = r->code;
     bool in_time = dlk_lock_now(lock) < r->valid_until_us;
+    bool lost_before = r->was_lost || (code == 0 && !r->removed && !r->open);
     (void)pthread_mutex_lock(&lock->store->mutex);
+    lock->cause = lost_before && !r->was_lost ? r->cause : lock->cause;
     lock->state = code == 0 ? DYNALOCK_LOCK_IDLE : DYNALOCK_LOCK_RELEASING;
     lock->lease = r->lease;
     dlk_lock_note(lock, code, code != 0 ? r->call.error.message : "");
@@ -188,7 +195,7 @@ static int release_finish(struct release *r, dynalock_error *error)
     if (code != 0) {
         dlk_lock_log(lock, DYNALOCK_EVENT_RELEASE_FAILED, code, r->call.error.message);
         (void)dlk_call_fail(&r->call, code, error);
-    } else if (r->was_lost) {
+    } else if (lost_before) {
         code = dlk_fail(error, DYNALOCK_ERR_LOST, "the lock was lost before it was released: %s",
                         dynalock_cause_name(cause));
     } else if (!r->removed && !in_time) {

@@ -453,12 +453,14 @@ static void test_a_release_whose_answer_is_lost_has_released(void **state)
                                           "{\"do\":\"status\",\"forward\":true}"};
     for (size_t i = 0; i < 2 * COUNT(actions); i++) {
         bool keep = i % 2 == 1;
+        /* Of a delete that somebody sends again on the way only the refusal is seen. */
+        bool in_doubt = !keep && strstr(actions[i / 2], "twice") != NULL;
         const char *key = bench_key(b);
         dynalock_lock *lock =
             lock_take(b->store, key, (dynalock_lock_options){.keep_record = keep});
         rig_fault(b->rig, "'match':{'op':'%s','key':'%s'},'action':%s",
                   keep ? "UpdateItem" : "DeleteItem", key, actions[i / 2]);
-        check(dynalock_lock_release(lock, &failure), 0);
+        check(dynalock_lock_release(lock, &failure), in_doubt ? DYNALOCK_ERR_LOST : 0);
         assert_int_equal(dynalock_lock_state(lock), DYNALOCK_LOCK_IDLE);
         json_t *item = bench_item(b, key);
         if (keep) {
@@ -470,7 +472,7 @@ static void test_a_release_whose_answer_is_lost_has_released(void **state)
         json_decref(item);
         dynalock_lock_free(lock);
     }
-    assert_int_equal(counters_of(b->store).released, 2 * COUNT(actions));
+    assert_int_equal(counters_of(b->store).released, 2 * COUNT(actions) - 1);
 }
 
 struct releaser {
@@ -596,6 +598,8 @@ static void test_a_release_that_finds_nothing_after_the_lease_is_a_loss(void **s
     struct releaser r = {.lock = lock};
     int64_t lease_ends_ms = monotonic_ms() + dynalock_lock_remaining_ms(lock) + 1;
 
+    rig_fault(b->rig,
+              "'match':{'op':'DeleteItem'},'action':'status'"); /* it may have been that one */
     rig_fault(b->rig, "'match':{'op':'DeleteItem'},'action':{'do':'hold','where':'request'}");
     assert_int_equal(pthread_create(&r.thread, NULL, release_main, &r), 0);
     assert_true(rig_wait(b->rig, "DeleteItem", "held", 1, LONG_MS));

@@ -164,7 +164,8 @@ static void test_a_release_that_finds_anothers_record_leaves_it(void **state)
         dynalock_lock *lock =
             lock_take(b->store, key, (dynalock_lock_options){.keep_record = keep == 1});
         bench_put_item(b, key, "'version':{'N':'5'},'expires':{'N':'4102444800'}");
-        check(dynalock_lock_release(lock, &failure), 0); /* within its time it was its own */
+        check(dynalock_lock_release(lock, &failure), DYNALOCK_ERR_LOST);
+        assert_int_equal(dynalock_lock_cause(lock), DYNALOCK_CAUSE_TAKEN_OVER);
         json_t *item = bench_item(b, key);
         assert_int_equal(item_number(item, "version"), 5);
         json_decref(item);

@@ -411,7 +411,7 @@ static void test_a_release_over_a_strangers_hand_leaves_what_is_not_its_own(void
             lock_take(b->store, key, (dynalock_lock_options){.renewal = DYNALOCK_RENEWAL_NONE});
         deed_do(b, key, deed);
         json_t *before = bench_item(b, key);
-        check(dynalock_lock_release(lock, &failure), 0); /* its lease had not ended */
+        check(dynalock_lock_release(lock, &failure), ours ? 0 : DYNALOCK_ERR_LOST);
         json_t *after = bench_item(b, key);
         if (ours ? after != NULL : !json_equal(before, after)) {
             fail_msg("%s %s: the record after the release", deed->expression,
@@ -501,12 +501,13 @@ static void test_a_held_record_that_the_time_to_live_removes_is_lost(void **stat
     check(dynalock_lock_release(lock, &failure), DYNALOCK_ERR_NOT_HELD);
 }
 
-/* Guard: a release that finds nothing has released, as long as the lease lasts. */
-static void test_a_record_that_the_time_to_live_removed_is_released(void **state)
+/* Guard: a release that finds nothing to remove, and was answered each time, tells of a loss. */
+static void test_a_release_of_what_the_time_to_live_removed_tells_of_the_loss(void **state)
 {
     (void)state;
     assert_true(await_gone(aged.b, aged.keys[RELEASED]));
-    check(dynalock_lock_release(aged.locks[RELEASED], &failure), 0);
+    check(dynalock_lock_release(aged.locks[RELEASED], &failure), DYNALOCK_ERR_LOST);
+    assert_int_equal(dynalock_lock_cause(aged.locks[RELEASED]), DYNALOCK_CAUSE_GONE);
     assert_false(is_there(aged.b, aged.keys[RELEASED]));
 }
 
@@ -553,7 +554,7 @@ int main(void)
         LOCK_TEST(test_a_strangers_hand_on_a_held_record_loses_the_lock_or_changes_nothing),
         LOCK_TEST(test_a_release_over_a_strangers_hand_leaves_what_is_not_its_own),
         cmocka_unit_test(test_a_held_record_that_the_time_to_live_removes_is_lost),
-        cmocka_unit_test(test_a_record_that_the_time_to_live_removed_is_released),
+        cmocka_unit_test(test_a_release_of_what_the_time_to_live_removed_tells_of_the_loss),
         cmocka_unit_test(test_what_the_time_to_live_removes_is_free_for_others),
         cmocka_unit_test(test_the_time_to_live_leaves_the_record_of_a_released_lock),
     };
