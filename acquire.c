@@ -371,12 +371,13 @@ static void acquire_log(struct acquisition *a, bool won)
     dynalock_lock *lock = a->lock;
     if (!won) {
         int64_t wait_us = a->look_us - dlk_lock_now(lock);
+        bool held = a->error.code == DYNALOCK_ERR_NOT_ACQUIRED;
         dlk_log(lock->store, &(dynalock_event){.id = DYNALOCK_EVENT_WAITING,
                                                .code = a->error.code,
                                                .wait_ms = wait_us > 0 ? wait_us / 1000 : 0,
-                                               .token = a->held_token,
+                                               .token = held ? a->held_token : 0,
                                                .key = lock->key,
-                                               .message = a->held_by});
+                                               .message = held ? a->held_by : a->error.message});
         return;
     }
     dlk_count(lock->store, DLK_ACQUIRED);

@@ -144,16 +144,18 @@ DYNALOCK_API bool dynalock_is_retryable(int code);
 
 /* Stable, as the codes are. */
 enum dynalock_event_id {
-    DYNALOCK_EVENT_ATTEMPT = 1,        /* operation, key, attempt, elapsed_ms, http_status, ... */
-    DYNALOCK_EVENT_RETRY = 2,          /* the same, and wait_ms */
-    DYNALOCK_EVENT_WAITING = 3,        /* key, wait_ms; token and message: the holder's, its text */
-    DYNALOCK_EVENT_ACQUIRED = 4,       /* key, token, remaining_ms */
-    DYNALOCK_EVENT_TAKEN_OVER = 5,     /* from an expired record: key, token */
-    DYNALOCK_EVENT_ADOPTED = 6,        /* a lost answer's write had happened: key, token */
-    DYNALOCK_EVENT_RENEWED = 7,        /* key, token, remaining_ms */
-    DYNALOCK_EVENT_RENEWAL_FAILED = 8, /* key, token, remaining_ms, cause, code */
-    DYNALOCK_EVENT_LOST = 9,           /* key, token, cause */
-    DYNALOCK_EVENT_RELEASED = 10,      /* key, token */
+    DYNALOCK_EVENT_ATTEMPT = 1, /* operation, key, attempt, elapsed_ms, http_status, ... */
+    DYNALOCK_EVENT_RETRY = 2,   /* the same, and wait_ms */
+    DYNALOCK_EVENT_WAITING =
+        3, /* key, wait_ms, code; where that is DYNALOCK_ERR_NOT_ACQUIRED, token
+                                 * and message are the holder's; else message: why nobody can tell */
+    DYNALOCK_EVENT_ACQUIRED = 4,        /* key, token, remaining_ms */
+    DYNALOCK_EVENT_TAKEN_OVER = 5,      /* from an expired record: key, token */
+    DYNALOCK_EVENT_ADOPTED = 6,         /* a lost answer's write had happened: key, token */
+    DYNALOCK_EVENT_RENEWED = 7,         /* key, token, remaining_ms */
+    DYNALOCK_EVENT_RENEWAL_FAILED = 8,  /* key, token, remaining_ms, cause, code */
+    DYNALOCK_EVENT_LOST = 9,            /* key, token, cause */
+    DYNALOCK_EVENT_RELEASED = 10,       /* key, token */
     DYNALOCK_EVENT_RELEASE_FAILED = 11, /* key, token, code, message */
     DYNALOCK_EVENT_CLEANED = 12,        /* nothing of a cancelled try is left: key */
     DYNALOCK_EVENT_CLOCK = 13,          /* corrected for signing, or in conflict: message */
