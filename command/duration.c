@@ -43,7 +43,8 @@ void duration_print(int64_t ms, char *text, size_t size)
         return;
     }
     if (ms < 10000) {
-        (void)snprintf(text, size, "%d.%ds", (int)(ms / 1000), (int)(ms % 1000 / 100));
+        int tenths = (int)(ms % 1000 / 100);
+        (void)snprintf(text, size, tenths != 0 ? "%d.%ds" : "%ds", (int)(ms / 1000), tenths);
         return;
     }
     size_t unit = DURATION_UNITS - 1;

@@ -146,6 +146,7 @@ void guardian_end(struct guardian *guardian)
     if (guardian->pid > 0) {
         guardian_tell(guardian, 0, 0);
         (void)close(guardian->fd);
+        (void)kill(guardian->pid, SIGKILL); /* it may stand still */
         while (waitpid(guardian->pid, NULL, 0) < 0 && errno == EINTR) {
         }
         guardian->pid = 0;

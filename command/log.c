@@ -130,7 +130,8 @@ static void log_say_waiting(const dynalock_event *event)
 {
     char wait[32];
     duration_print(event->wait_ms, wait, sizeof wait);
-    complain("%s: held by %s; next try in %s", event->key,
+    bool held = event->code == DYNALOCK_ERR_NOT_ACQUIRED;
+    complain("%s: %s%s; next try in %s", event->key, held ? "held by " : "",
              event->message[0] != '\0' ? event->message : "another", wait);
 }
 

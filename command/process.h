@@ -22,7 +22,8 @@ int signals_next(void);  /* the next signal that has come; 0: a wake-up; -1: non
 void signals_wake(void); /* from any thread: makes the descriptor readable */
 void signals_reset(
     void); /* in a child of fork, all signals blocked: as they were before signals_open */
-void signals_stop(void); /* stops this process, as SIGTSTP does by default */
+void signals_stop(void);      /* stops the job that this process is part of, as Ctrl-Z does */
+void signals_die(int number); /* ends that job, as the signal does by default */
 
 /* ---- guardian.c: who sees to it that the group dies with the lease ---- */
 

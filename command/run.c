@@ -23,6 +23,7 @@
 #define RUN_LEFT_MS 1000
 #define RUN_LEFT_TOLD_MS 5000
 #define RUN_DYING_MS 1000
+#define RUN_RELEASE_MS INT64_C(5000)
 
 extern char **environ;
 
@@ -44,9 +45,12 @@ struct run {
     struct group group;
     int64_t deadline_ms; /* as the guardian knows it */
 
-    bool told;       /* to end, for the lease is about to */
-    bool unguarded;  /* and said so */
-    bool continuing; /* the group is to be, if the lease holds */
+    bool told;        /* to end, for the lease is about to */
+    bool unguarded;   /* and said so */
+    bool in_terminal; /* when the group had ended */
+    bool late;        /* a deadline that the guardian knew has passed */
+    bool settled;     /* nothing of the lock is left */
+    bool continuing;  /* the group is to be, if the lease holds */
     int64_t ended_ms, killed_ms;
     bool left_told;
 };
@@ -158,6 +162,41 @@ static bool run_ends_by(int number)
     return number == SIGTERM || number == SIGINT || number == SIGHUP || number == SIGQUIT;
 }
 
+/* ---- Releasing ---- */
+
+/* The release is awaited for so long, unless a signal or the lease's end comes first: what was sent may still arrive. */
+static bool release_is_over(int64_t until_ms)
+{
+    bool over = process_clock_ms() >= until_ms;
+    for (int number = signals_next(); number >= 0; number = signals_next()) {
+        over = over || run_ends_by(number);
+    }
+    return over;
+}
+
+/* False: the lock was lost before. */
+static bool run_release(struct run *run)
+{
+    dynalock_lock_event event = {.kind = DYNALOCK_LOCK_EVENT_NONE};
+    int64_t left_ms = dynalock_lock_remaining_ms(run->lock);
+    int64_t until_ms = process_clock_ms() + (left_ms < RUN_RELEASE_MS ? left_ms : RUN_RELEASE_MS);
+    int code = dynalock_lock_release_start(run->lock, &event.error);
+    while (code == 0 && event.kind != DYNALOCK_LOCK_EVENT_RELEASE) {
+        if (release_is_over(until_ms)) {
+            complain("%s: the lock may stay until its lease ends: the release was not answered",
+                     run->key);
+            return true;
+        }
+        event = run_await(run, until_ms - process_clock_ms());
+    }
+    code = code != 0 ? code : event.code;
+    run->settled = code == 0;
+    if (code != 0) {
+        (void)report(run->key, &event.error);
+    }
+    return code != DYNALOCK_ERR_LOST;
+}
+
 /* ---- Acquiring ---- */
 
 /* The signal by which waiting is to end, of those that have come; 0: none. Nobody is there yet for the others. */
@@ -208,7 +247,7 @@ static int run_acquire(struct run *run)
     waiting_end();
     if (ended_by != 0) {
         if (event.code == 0) {
-            (void)dynalock_lock_release(run->lock, NULL);
+            (void)run_release(run);
         }
         return EXIT_SIGNAL + ended_by;
     }
@@ -327,6 +366,7 @@ static void hold_signals(struct run *run)
 static void hold_guardian(struct run *run, int64_t left_ms)
 {
     int64_t deadline_ms = run_deadline(run, left_ms);
+    run->late = run->late || process_clock_ms() >= run->deadline_ms;
     bool new = guardian_has_died(&run->guardian) || run->guardian.pid <= 0;
     if (new && !guardian_start(&run->guardian) && !run->unguarded) {
         run->unguarded = true;
@@ -342,7 +382,11 @@ static void hold_guardian(struct run *run, int64_t left_ms)
 
 static void hold_judge(struct run *run, int64_t left_ms)
 {
-    if (left_ms <= run->kill_ms) {
+    if (run->late && run->group.ended && run->group.status == EXIT_SIGNAL + SIGKILL &&
+        run->killed_ms == 0) {
+        run->killed_ms = process_clock_ms();
+        complain("%s: dynalock stood still, and its guardian has killed the command", run->key);
+    } else if (left_ms <= run->kill_ms) {
         group_signal(&run->group, SIGKILL);
         if (run->killed_ms == 0) {
             run->killed_ms = process_clock_ms();
@@ -435,27 +479,6 @@ static void run_hold(struct run *run)
 
 /* ---- Ending ---- */
 
-/* Signals end the waiting for it, and what was sent may still arrive. False: the lock was lost before. */
-static bool run_release(struct run *run)
-{
-    dynalock_lock_event event = {.kind = DYNALOCK_LOCK_EVENT_NONE};
-    int code = dynalock_lock_release_start(run->lock, &event.error);
-    while (code == 0 && event.kind != DYNALOCK_LOCK_EVENT_RELEASE) {
-        event = run_await(run, -1);
-        for (int number = signals_next(); number >= 0; number = signals_next()) {
-            if (run_ends_by(number)) {
-                complain("%s: the lock may stay until its lease ends", run->key);
-                return true;
-            }
-        }
-    }
-    code = code != 0 ? code : event.code;
-    if (code != 0) {
-        (void)report(run->key, &event.error);
-    }
-    return code != DYNALOCK_ERR_LOST;
-}
-
 static int run_command(struct run *run)
 {
     int status = run_start(run);
@@ -466,6 +489,7 @@ static int run_command(struct run *run)
     run_hold(run);
     group_take_terminal(&run->group);
     guardian_end(&run->guardian);
+    run->in_terminal = run->group.terminal >= 0 && tcgetpgrp(run->group.terminal) == getpgrp();
     group_end(&run->group);
     if (run->killed_ms != 0 || !run_release(run)) {
         return EXIT_LOST;
@@ -505,6 +529,18 @@ static int run_open(struct run *run, const struct settings *settings)
     return code == 0 ? -1 : report(run->key, &error);
 }
 
+/* What was lost, or could not be released, ends by its lease: who waits for this process is not to wait for that. */
+static void run_close(struct run *run, int status)
+{
+    bool held = run->lock != NULL && dynalock_lock_token(run->lock) != 0;
+    guardian_end(&run->guardian);
+    if (held && !run->settled) {
+        _exit(status);
+    }
+    dynalock_lock_free(run->lock);
+    (void)dynalock_close(run->store);
+}
+
 static int run_all(struct run *run, const struct settings *settings)
 {
     /* The guardian first, while this is a program of one thread with nothing open. */
@@ -522,9 +558,10 @@ static int run_all(struct run *run, const struct settings *settings)
     if (status == -1) {
         status = run_command(run);
     }
-    dynalock_lock_free(run->lock);
-    (void)dynalock_close(run->store);
-    guardian_end(&run->guardian);
+    run_close(run, status);
+    if (status == EXIT_SIGNAL + SIGINT && run->in_terminal) {
+        signals_die(SIGINT); /* or a script would go on behind Ctrl-C */
+    }
     return status;
 }
 

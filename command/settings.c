@@ -30,6 +30,9 @@ static const struct option settings_global[] = {
     {NULL, 0, NULL, 0},
 };
 
+/* Longer than an attempt: what one that is under way may win is removed. */
+#define SETTINGS_CLOSE_MS 8000
+
 #define SETTINGS_GLOBAL (sizeof settings_global / sizeof settings_global[0])
 #define SETTINGS_OPTIONS (SETTINGS_GLOBAL + 16)
 
@@ -86,9 +89,17 @@ int settings_option(struct settings *settings, int argc, char **argv, const char
     int option;
     settings_merge(own_short, own_long, text, sizeof text, all);
     opterr = 0;
+    /* It would make options behind KEY arguments. It is COMMAND's all the same. */
+    const char *posix = getenv("POSIXLY_CORRECT");
+    char *kept = posix != NULL ? strdup(posix) : NULL;
+    (void)unsetenv("POSIXLY_CORRECT");
     do {
         option = getopt_long(argc, argv, text, all, NULL);
     } while (settings_take(settings, option));
+    if (kept != NULL) {
+        (void)setenv("POSIXLY_CORRECT", kept, 1);
+        free(kept);
+    }
     if (option == 'h') {
         (void)fputs(settings->usage, stdout);
     }
@@ -130,8 +141,10 @@ bool settings_version(const char *option, const char *text, int64_t *version)
 int settings_try_open(const struct settings *settings, const char *partition, dynalock_log_fn log,
                       void *context, dynalock_store **store, dynalock_error *error)
 {
-    dynalock_options options = {
-        .region = settings->region, .endpoint = settings->endpoint, .profile = settings->profile};
+    dynalock_options options = {.region = settings->region,
+                                .endpoint = settings->endpoint,
+                                .profile = settings->profile,
+                                .close_timeout_ms = SETTINGS_CLOSE_MS};
     if (settings->partition != NULL) {
         partition = settings->partition;
     }

@@ -12,16 +12,17 @@
 #include <unistd.h>
 
 #define WAITING_WIDTH 80
-#define WAITING_HOLDER 128
+#define WAITING_TEXT 512
 
 static struct {
     pthread_mutex_t mutex;
     const char *key;
     bool on_terminal, shown;
     int64_t since_ms;
-    bool is_held;
+    int code; /* DYNALOCK_ERR_NOT_ACQUIRED: another holds it; 0: nothing is known yet; else why not */
     int64_t token;
-    char holder[WAITING_HOLDER];
+    char text[WAITING_TEXT]; /* the holder's, or the error's */
+    bool complained;
 } waiting = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 void waiting_begin(const char *key)
@@ -35,10 +36,16 @@ void waiting_begin(const char *key)
 void waiting_note(const dynalock_event *event)
 {
     (void)pthread_mutex_lock(&waiting.mutex);
-    waiting.is_held = event->token != 0;
+    waiting.code = event->code;
     waiting.token = event->token;
-    (void)snprintf(waiting.holder, sizeof waiting.holder, "%s", event->message);
+    (void)snprintf(waiting.text, sizeof waiting.text, "%s", event->message);
     (void)pthread_mutex_unlock(&waiting.mutex);
+}
+
+/* Not over the prompt of a shell that has put it into the background. */
+static bool waiting_may_write(void)
+{
+    return waiting.on_terminal && tcgetpgrp(STDERR_FILENO) == getpgrp();
 }
 
 static size_t waiting_width(void)
@@ -69,31 +76,37 @@ static void waiting_print(const char *line, size_t width)
     waiting.shown = true;
 }
 
-static void waiting_tell(int64_t token, const char *holder)
+static void waiting_tell(int code, int64_t token, const char *text)
 {
-    char line[512], waited[32], held[32] = "";
+    char line[1024], waited[32], held[32] = "";
     duration_print((process_clock_ms() - waiting.since_ms) / 1000 * 1000, waited, sizeof waited);
-    bool known = waiting_held_for(token, held, sizeof held);
-    (void)snprintf(line, sizeof line, "dynalock: %.80s: held%s%s by %s; waiting for %s",
-                   waiting.key, known ? " for " : "", held, holder, waited);
+    if (code == DYNALOCK_ERR_NOT_ACQUIRED) {
+        bool known = waiting_held_for(token, held, sizeof held);
+        (void)snprintf(line, sizeof line, "dynalock: %.80s: held%s%s by %.128s; waiting for %s",
+                       waiting.key, known ? " for " : "", held, text, waited);
+    } else {
+        (void)snprintf(line, sizeof line, "dynalock: %.80s: waiting for %s: %s", waiting.key,
+                       waited, text);
+    }
     waiting_print(line, waiting_width());
 }
 
 int waiting_show(void)
 {
-    char holder[WAITING_HOLDER];
-    if (!waiting.on_terminal) {
-        return -1;
-    }
+    char text[WAITING_TEXT];
     (void)pthread_mutex_lock(&waiting.mutex);
-    bool is_held = waiting.is_held;
+    int code = waiting.code;
     int64_t token = waiting.token;
-    (void)snprintf(holder, sizeof holder, "%s", waiting.holder);
+    (void)snprintf(text, sizeof text, "%s", waiting.text);
     (void)pthread_mutex_unlock(&waiting.mutex);
-    if (is_held) {
-        waiting_tell(token, holder);
+    if (code != 0 && waiting_may_write()) {
+        waiting_tell(code, token, text);
+    } else if (code != 0 && code != DYNALOCK_ERR_NOT_ACQUIRED && !waiting.complained) {
+        waiting.complained =
+            true; /* once: a log is read by people who wonder why nothing happens */
+        complain("%s: waiting, for nobody can tell who holds the lock: %s", waiting.key, text);
     }
-    return 1000;
+    return waiting.on_terminal ? 1000 : -1;
 }
 
 void waiting_end(void)
