@@ -45,12 +45,13 @@ struct run {
     struct group group;
     int64_t deadline_ms; /* as the guardian knows it */
 
-    bool told;        /* to end, for the lease is about to */
-    bool unguarded;   /* and said so */
-    bool in_terminal; /* when the group had ended */
-    bool late;        /* a deadline that the guardian knew has passed */
-    bool settled;     /* nothing of the lock is left */
-    bool continuing;  /* the group is to be, if the lease holds */
+    bool told;         /* to end, for the lease is about to */
+    bool unguarded;    /* and said so */
+    bool in_terminal;  /* when the group had ended */
+    bool late;         /* a deadline that the guardian knew has passed */
+    bool settled;      /* nothing of the lock is left */
+    bool stopped_with; /* this process has, with the group */
+    bool continuing;   /* the group is to be, if the lease holds */
     int64_t ended_ms, killed_ms;
     bool left_told;
 };
@@ -407,19 +408,18 @@ static void hold_judge(struct run *run, int64_t left_ms)
  * goes on, is judged before the group does. */
 static void hold_stop(struct run *run, int64_t left_ms)
 {
-    if (!run->group.stopped || run->killed_ms != 0) {
-        return;
-    }
     int by = run->group.stop_signal;
-    if (!run->continuing && (by == SIGTSTP || by == SIGTTIN || by == SIGTTOU)) {
-        group_take_terminal(&run->group);
-        signals_stop();
-        run->continuing = true;
+    if (!run->group.stopped || run->killed_ms != 0) {
+        run->stopped_with = run->continuing = false;
     } else if (run->continuing && left_ms > run->term_ms) {
-        run->continuing = false;
-        run->group.stopped = false;
+        run->continuing = run->stopped_with = run->group.stopped = false;
         group_give_terminal(&run->group);
         group_signal(&run->group, SIGCONT);
+    } else if (!run->continuing && !run->stopped_with &&
+               (by == SIGTSTP || by == SIGTTIN || by == SIGTTOU)) {
+        run->stopped_with = true;
+        group_take_terminal(&run->group);
+        signals_stop(); /* SIGCONT tells that it goes on; where no shell could send that, it does not stop */
     }
 }
 
@@ -468,12 +468,8 @@ static void run_hold(struct run *run)
         if (run->group.ended && hold_ends(run)) {
             return;
         }
-        bool stopped = run->group.stopped;
         hold_stop(run, left_ms);
-        if (stopped == run->group.stopped &&
-            !(stopped && run->continuing && left_ms > run->term_ms)) {
-            (void)run_await(run, hold_wait_ms(run, left_ms));
-        }
+        (void)run_await(run, hold_wait_ms(run, left_ms));
     }
 }
 
