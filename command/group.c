@@ -28,11 +28,13 @@ void group_give_terminal(const struct group *group)
     }
 }
 
-void group_take_terminal(const struct group *group)
+bool group_take_terminal(const struct group *group)
 {
-    if (group->terminal >= 0 && tcgetpgrp(group->terminal) == group->leader) {
+    bool taken = group->terminal >= 0 && tcgetpgrp(group->terminal) == group->leader;
+    if (taken) {
         (void)tcsetpgrp(group->terminal, getpgrp());
     }
+    return taken;
 }
 
 /* ---- Starting ---- */
@@ -96,7 +98,7 @@ bool group_start(struct group *group, char **argv, char **environment,
     }
     (void)close(fds[0]);
     if (why != 0 && pid > 0) {
-        group_take_terminal(group);
+        (void)group_take_terminal(group);
         guardian_tell(guardian, 0, 0);
         group_end(group);
     }

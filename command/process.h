@@ -22,7 +22,9 @@ int signals_next(void);  /* the next signal that has come; 0: a wake-up; -1: non
 void signals_wake(void); /* from any thread: makes the descriptor readable */
 void signals_reset(
     void); /* in a child of fork, all signals blocked: as they were before signals_open */
-void signals_stop(void);      /* stops the job that this process is part of, as Ctrl-Z does */
+void signals_stop(
+    bool
+        job); /* stops this process, as SIGTSTP does by default; or its whole job, as Ctrl-Z does */
 void signals_die(int number); /* ends that job, as the signal does by default */
 
 /* ---- guardian.c: who sees to it that the group dies with the lease ---- */
@@ -60,7 +62,7 @@ void group_signal(const struct group *group, int number);
 int group_is_left(const struct group *
                       group); /* 1: others of the group than its leader live; -1: nobody can tell */
 void group_give_terminal(const struct group *group); /* if this process has it */
-void group_take_terminal(const struct group *group); /* if the group has it */
+bool group_take_terminal(const struct group *group); /* whether the group had it */
 void group_end(struct group *group);
 
 #endif

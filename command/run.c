@@ -47,7 +47,7 @@ struct run {
 
     bool told;         /* to end, for the lease is about to */
     bool unguarded;    /* and said so */
-    bool in_terminal;  /* when the group had ended */
+    bool in_terminal;  /* the group had it when it ended */
     bool late;         /* a deadline that the guardian knew has passed */
     bool settled;      /* nothing of the lock is left */
     bool stopped_with; /* this process has, with the group */
@@ -209,7 +209,7 @@ static int acquire_signals(void)
             ends = number;
         } else if (number == SIGTSTP) {
             waiting_end();
-            signals_stop();
+            signals_stop(false);
         }
     }
     return ends;
@@ -386,7 +386,8 @@ static void hold_judge(struct run *run, int64_t left_ms)
     if (run->late && run->group.ended && run->group.status == EXIT_SIGNAL + SIGKILL &&
         run->killed_ms == 0) {
         run->killed_ms = process_clock_ms();
-        complain("%s: dynalock stood still, and its guardian has killed the command", run->key);
+        complain("%s: the lock is lost (dynalock stood still); its guardian has killed the command",
+                 run->key);
     } else if (left_ms <= run->kill_ms) {
         group_signal(&run->group, SIGKILL);
         if (run->killed_ms == 0) {
@@ -418,8 +419,8 @@ static void hold_stop(struct run *run, int64_t left_ms)
     } else if (!run->continuing && !run->stopped_with &&
                (by == SIGTSTP || by == SIGTTIN || by == SIGTTOU)) {
         run->stopped_with = true;
-        group_take_terminal(&run->group);
-        signals_stop(); /* SIGCONT tells that it goes on; where no shell could send that, it does not stop */
+        signals_stop(group_take_terminal(
+            &run->group)); /* SIGCONT tells that it goes on; where no shell could send that, it does not stop */
     }
 }
 
@@ -483,9 +484,8 @@ static int run_command(struct run *run)
         return status;
     }
     run_hold(run);
-    group_take_terminal(&run->group);
+    run->in_terminal = group_take_terminal(&run->group);
     guardian_end(&run->guardian);
-    run->in_terminal = run->group.terminal >= 0 && tcgetpgrp(run->group.terminal) == getpgrp();
     group_end(&run->group);
     if (run->killed_ms != 0 || !run_release(run)) {
         return EXIT_LOST;

@@ -92,24 +92,24 @@ void signals_reset(void)
     (void)sigprocmask(SIG_SETMASK, &signals_mask_before, NULL);
 }
 
-/* The rest of a pipeline, and the script that this is part of, had the terminal's signal no more than this process: it
- * goes to the group that has the terminal. */
-static void signals_pass_on(int number)
+static void signals_by_default(pid_t whom, int number)
 {
     struct sigaction caught;
     struct sigaction by_default = {.sa_handler = SIG_DFL};
     if (sigaction(number, &by_default, &caught) == 0) {
-        (void)kill(0, number);
+        (void)kill(whom, number);
         (void)sigaction(number, &caught, NULL);
     }
 }
 
-void signals_stop(void)
+/* The rest of a pipeline, and the script that this is part of, had the terminal's signal no more than this process: it
+ * goes to the group that has the terminal. */
+void signals_stop(bool job)
 {
-    signals_pass_on(SIGTSTP); /* and here it goes on after SIGCONT */
+    signals_by_default(job ? 0 : getpid(), SIGTSTP); /* and here it goes on after SIGCONT */
 }
 
 void signals_die(int number)
 {
-    signals_pass_on(number);
+    signals_by_default(0, number);
 }
