@@ -331,7 +331,7 @@ deps:
 try:
 	tools/deps demo
 	$(MAKE) all
-	tools/try
+	tools/try || : # the status of the last command in it
 
 demo:
 	tools/deps demo
@@ -419,7 +419,7 @@ help:
 	@echo 'make check-units    the unit tests, as built for use: for the builds of packages'
 	@echo 'make bench          what it costs, against raw libcurl; make bench-plots draws it'
 	@echo 'make examples       the programs of examples/, in build/release/examples'
-	@echo 'make demo           several processes compete for one lock, on a server of their own'
+	@echo 'make demo           three processes compete for four locks, on a server of their own'
 	@echo 'make try            a shell with the command in its PATH, and a server of its own'
 	@echo 'make deps           installs what a build needs (Debian)'
 	@echo 'make format         lays out the C files with clang-format'

@@ -370,7 +370,7 @@ static void acquire_log(struct acquisition *a, bool won)
 {
     dynalock_lock *lock = a->lock;
     if (!won) {
-        int64_t wait_us = a->look_us - dlk_lock_now(lock);
+        int64_t wait_us = (a->look_us < a->end_us ? a->look_us : a->end_us) - dlk_lock_now(lock);
         bool held = a->error.code == DYNALOCK_ERR_NOT_ACQUIRED;
         dlk_log(lock->store, &(dynalock_event){.id = DYNALOCK_EVENT_WAITING,
                                                .code = a->error.code,

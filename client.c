@@ -395,8 +395,10 @@ static void call_say_service(struct dlk_call *call)
         (void)dlk_fail(&call->error, call->code, "%s: HTTP status %d", call->operation,
                        call->exchange.status);
     } else {
-        (void)dlk_fail(&call->error, call->code, "%s: %s%s%s", call->operation, service->name,
-                       service->message[0] != '\0' ? ": " : "", service->message);
+        bool no_table = call->code == DYNALOCK_ERR_NO_TABLE;
+        (void)dlk_fail(&call->error, call->code, "%s: %s%s%s%s%s", call->operation, service->name,
+                       service->message[0] != '\0' ? ": " : "", service->message,
+                       no_table ? "; table: " : "", no_table ? call->store->table : "");
     }
 }
 

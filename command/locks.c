@@ -197,12 +197,12 @@ static int locks_watch(struct locks *locks, const struct settings *settings)
             break;
         }
         if (code < 0) {
-            (void)report(settings->table, &error); /* and it may pass */
+            (void)report(NULL, &error); /* and it may pass */
         }
         (void)nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
     }
     watch_forget(&watch);
-    return code < 0 ? report(settings->table, &error) : code;
+    return code < 0 ? report(NULL, &error) : code;
 }
 
 int command_locks(struct settings *settings, int argc, char **argv)
@@ -229,7 +229,7 @@ int command_locks(struct settings *settings, int argc, char **argv)
         status = locks_watch(&locks, settings);
     } else if (status == EXIT_OK) {
         status = locks_list(&locks, &error);
-        status = status < 0 ? report(settings->table, &error) : status;
+        status = status < 0 ? report(NULL, &error) : status;
     }
     (void)dynalock_close(locks.store);
     return status;

@@ -131,8 +131,9 @@ static void log_say_waiting(const dynalock_event *event)
     char wait[32];
     duration_print(event->wait_ms, wait, sizeof wait);
     bool held = event->code == DYNALOCK_ERR_NOT_ACQUIRED;
-    complain("%s: %s%s; next try in %s", event->key, held ? "held by " : "",
-             event->message[0] != '\0' ? event->message : "another", wait);
+    complain("%s: %s%s%s%s", event->key, held ? "held by " : "",
+             event->message[0] != '\0' ? event->message : "another",
+             event->wait_ms > 0 ? "; next try in " : "", event->wait_ms > 0 ? wait : "");
 }
 
 static void log_say_retry(const dynalock_event *event)

@@ -62,7 +62,8 @@ static const struct subcommand subcommands[] = {
      "  --if-absent         only if there is no such record; else exits with 2\n"
      "  --if-version N      only if the record has this version; else exits with 2\n"
      "  --json-value        the value is JSON, and stored as such\n"
-     "  --attribute-value   the value is DynamoDB's attribute JSON, {\"S\":\"text\"}\n"},
+     "  --json              with --if-absent or --if-version: prints the new version\n"
+     "  --attribute-value   the value is DynamoDB's attribute JSON, {\"N\":\"42\"}\n"},
     {"get", command_get,
      "usage: dynalock get KEY [--json]\n"
      "Prints the value's bytes and nothing else; with --json the record. 1: there is none.\n"},
@@ -150,6 +151,14 @@ static int main_run(int argc, char **argv)
     if (optind >= argc) {
         (void)fputs(main_usage, stderr);
         return EXIT_USAGE;
+    }
+    if (strcmp(argv[optind], "help") == 0) {
+        char *asked[] = {optind + 1 < argc ? argv[optind + 1] : NULL, "--help", NULL};
+        if (asked[0] != NULL) {
+            return main_subcommand(&settings, 2, asked);
+        }
+        (void)fputs(main_usage, stdout);
+        return EXIT_OK;
     }
     return main_subcommand(&settings, argc - optind, argv + optind);
 }

@@ -33,6 +33,7 @@ struct put {
     bool if_absent;
     bool if_version;
     bool no_expiry;
+    bool json_output;
     int64_t version;
     int64_t ttl_ms;
     char *text;
@@ -84,6 +85,7 @@ static int put_parse(struct put *put, struct settings *settings, int argc, char 
         return complain_usage("put: --if-absent and --if-version exclude each other");
     }
     put->key = argv[optind];
+    put->json_output = settings->json;
     if (argc - optind > 1 && strcmp(argv[optind + 1], "-") != 0) {
         put->argument = argv[optind + 1];
     }
@@ -159,8 +161,16 @@ int version_changed(const char *key, int64_t asked, int64_t found)
     return EXIT_CONDITION;
 }
 
+/* What the next --if-version may be. */
+static int put_tell(const dynalock_kv *kv)
+{
+    return json_print(json_pack("{s:s, s:I, s:o}", "key", dynalock_kv_key(kv), "version",
+                                (json_int_t)dynalock_kv_version(kv), "expires_ms",
+                                json_expiry(dynalock_kv_expires_ms(kv))));
+}
+
 static int put_replace(const struct put *put, dynalock_store *store, dynalock_value value,
-                       const dynalock_write_options *options)
+                       const dynalock_write_options *options, dynalock_kv **written)
 {
     dynalock_kv *previous = NULL;
     dynalock_error error;
@@ -173,7 +183,7 @@ static int put_replace(const struct put *put, dynalock_store *store, dynalock_va
     if (code == 0 && dynalock_kv_version(previous) != put->version) {
         status = version_changed(put->key, put->version, dynalock_kv_version(previous));
     } else if (code == 0) {
-        code = dynalock_atomic_put(store, put->key, value, previous, options, NULL, &error);
+        code = dynalock_atomic_put(store, put->key, value, previous, options, written, &error);
     }
     dynalock_kv_free(previous);
     return code != 0 ? report(put->key, &error) : status;
@@ -186,13 +196,21 @@ static int put_write(const struct put *put, dynalock_store *store, dynalock_valu
     dynalock_write_options options = {.ttl_ms = put->ttl_ms,
                                       .never_expires =
                                           put->ttl_ms == 0 && (put->no_expiry || !put->if_version)};
+    dynalock_kv *written = NULL;
+    int status = EXIT_OK;
     if (put->if_version) {
-        return put_replace(put, store, value, &options);
+        status = put_replace(put, store, value, &options, &written);
+    } else {
+        int code = put->if_absent ? dynalock_atomic_put(store, put->key, value, NULL, &options,
+                                                        &written, &error)
+                                  : dynalock_put(store, put->key, value, &options, &error);
+        status = code == 0 ? EXIT_OK : report(put->key, &error);
     }
-    int code = put->if_absent
-                   ? dynalock_atomic_put(store, put->key, value, NULL, &options, NULL, &error)
-                   : dynalock_put(store, put->key, value, &options, &error);
-    return code == 0 ? EXIT_OK : report(put->key, &error);
+    if (put->json_output && written != NULL) {
+        status = put_tell(written);
+    }
+    dynalock_kv_free(written);
+    return status;
 }
 
 int command_put(struct settings *settings, int argc, char **argv)

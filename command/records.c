@@ -226,7 +226,7 @@ static int ls_list(const struct settings *settings, dynalock_store *store, const
         columns_print(&columns);
     }
     columns_free(&columns);
-    return code < 0 ? report(settings->table, &error) : code;
+    return code < 0 ? report(NULL, &error) : code;
 }
 
 int command_ls(struct settings *settings, int argc, char **argv)

@@ -58,7 +58,7 @@ static int exit_code_of(int code)
 static const char *advice(int code)
 {
     switch (code) {
-    case DYNALOCK_ERR_NO_TABLE: return "; there is no such table: `dynalock init` creates it";
+    case DYNALOCK_ERR_NO_TABLE: return "; `dynalock init` creates it";
     case DYNALOCK_ERR_CREDENTIALS:
     case DYNALOCK_ERR_NOT_AUTHORIZED: return "; `dynalock doctor` tells what is used";
     default: return "";

@@ -74,7 +74,7 @@ static int settings_wrong(int option, char **argv)
     } else if (is_long && optopt != 0) {
         complain("%.*s takes no argument", (int)strcspn(last, "="), last);
     } else if (is_long || optopt == 0) {
-        complain("no such option, or not one alone: %s", last);
+        complain("no such option, or an ambiguous one: %s", last);
     } else {
         complain("no such option: -%c", optopt);
     }

@@ -127,7 +127,7 @@ static int kill_busiest(struct tally *t, pid_t *pids)
     (void)kill(pids[victim], SIGKILL);
     (void)waitpid(pids[victim], NULL, 0);
     pids[victim] = 0;
-    say(0, 0, -1, "process %d is killed (SIGKILL), and leaves %d locks behind", victim,
+    say(0, 0, -1, "process %d is killed (SIGKILL), and leaves locks behind: %d", victim,
         jobs_of(t, victim));
     journal_note(PROCESS_DEAD, 0, 0, victim, 0);
     tally_follow(t);
