@@ -48,16 +48,20 @@ static void group_become(const struct group *group, char **argv, char **environm
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* for the case that the guardian is killed, too */
 #endif
     (void)setpgid(self, self);
-    guardian_tell(guardian, self, deadline_ms);
+    int why = 0;
+    if (!guardian_tell(guardian, self, deadline_ms)) {
+        why = errno;
+        (void)!write(failure_fd, &why, sizeof why);
+        _exit(127);
+    }
     if (foreground) {
         (void)tcsetpgrp(group->terminal, self);
     }
     signals_reset();
     environ = environment;
     (void)execvp(argv[0], argv);
-    int why = errno;
-    ssize_t written = write(failure_fd, &why, sizeof why);
-    (void)written;
+    why = errno;
+    (void)!write(failure_fd, &why, sizeof why);
     _exit(127);
 }
 
@@ -99,7 +103,8 @@ bool group_start(struct group *group, char **argv, char **environment,
     (void)close(fds[0]);
     if (why != 0 && pid > 0) {
         (void)group_take_terminal(group);
-        guardian_tell(guardian, 0, 0);
+        (void)guardian_tell(guardian, 0, 0);
+        group->ended = true; /* or will have in a moment */
         group_end(group);
     }
     errno = why;
@@ -136,50 +141,79 @@ void group_signal(const struct group *group, int number)
     }
 }
 
-/* Whether the process is of the group and lives; by what proc(5) says of /proc/PID/stat: "PID (NAME) STATE PPID PGRP". */
-static bool group_has(const struct group *group, const char *pid)
+/* proc(5), /proc/PID/stat: "PID (NAME) STATE PPID PGRP ...", the number of threads as the 18th behind the name. What has
+ * ended is a zombie of one thread; of more: its first thread alone has. */
+static bool group_of_stat(const char *text, pid_t *pgrp, bool *lives)
+{
+    char state = 0;
+    long numbers[17] = {0};
+    const char *at = strrchr(text, ')');
+    if (at == NULL || strlen(at) < 4) {
+        return false;
+    }
+    state = at[2];
+    at += 3;
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        char *end = NULL;
+        numbers[i] = strtol(at, &end, 10);
+        if (end == at) {
+            return false;
+        }
+        at = end;
+    }
+    *pgrp = (pid_t)numbers[1];
+    *lives = (state != 'Z' && state != 'X') || numbers[16] > 1;
+    return true;
+}
+
+/* 1: it lives, and is of the group; 2: it has ended, and is; 0: it is not, or is gone; -1: nobody can tell. */
+static int group_has(const struct group *group, const char *pid)
 {
     char path[64];
     char text[512];
+    pid_t pgrp = 0;
+    bool lives = false;
     (void)snprintf(path, sizeof path, "/proc/%.20s/stat", pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t length = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    int why = errno;
     if (fd >= 0) {
         (void)close(fd);
     }
     if (length <= 0) {
-        return false;
+        return length == 0 || why == ENOENT || why == ESRCH ? 0 : -1;
     }
     text[length] = '\0';
-    const char *rest = strrchr(text, ')');
-    char *number = NULL;
-    if (rest == NULL || strlen(rest) < 4 || rest[2] == 'Z' || rest[2] == 'X') {
-        return false;
+    if (!group_of_stat(text, &pgrp, &lives)) {
+        return -1;
     }
-    (void)strtol(rest + 3, &number, 10); /* its parent */
-    return strtol(number, NULL, 10) == group->leader;
+    return pgrp != group->leader ? 0 : lives ? 1 : 2;
 }
 
+/* A look that does not see the leader, which is there to the end, sees nothing. */
 int group_is_left(const struct group *group)
 {
     DIR *folder = opendir("/proc");
     const struct dirent *entry = NULL;
-    bool found = false;
-    if (folder == NULL) {
-        return -1;
+    bool living = false, leader = false, blind = folder == NULL;
+    while (!blind && !living && (entry = readdir(folder)) != NULL) {
+        if (isdigit((unsigned char)entry->d_name[0]) != 0) {
+            int found = group_has(group, entry->d_name);
+            leader = leader || strtol(entry->d_name, NULL, 10) == group->leader;
+            living = found == 1;
+            blind = found < 0;
+        }
     }
-    while (!found && (entry = readdir(folder)) != NULL) {
-        found = isdigit((unsigned char)entry->d_name[0]) != 0 && group_has(group, entry->d_name);
+    if (folder != NULL) {
+        (void)closedir(folder);
     }
-    (void)closedir(folder);
-    return found ? 1 : 0;
+    return living ? 1 : blind || !leader ? -1 : 0;
 }
 
 void group_end(struct group *group)
 {
-    if (group->leader > 0) {
-        while (waitpid(group->leader, NULL, 0) < 0 && errno == EINTR) {
-        }
+    while (group->leader > 0 && group->ended && waitpid(group->leader, NULL, 0) < 0 &&
+           errno == EINTR) {
     }
     if (group->terminal >= 0) {
         (void)close(group->terminal);

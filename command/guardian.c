@@ -122,12 +122,10 @@ bool guardian_start(struct guardian *guardian)
     return true;
 }
 
-void guardian_tell(const struct guardian *guardian, pid_t group, int64_t deadline_ms)
+bool guardian_tell(const struct guardian *guardian, pid_t group, int64_t deadline_ms)
 {
     struct note note = {.group = group, .deadline_ms = deadline_ms};
-    ssize_t written = write(guardian->fd, &note, sizeof note);
-    (void)
-        written; /* it has died, which is seen elsewhere, or stands still, and will learn by our end */
+    return write(guardian->fd, &note, sizeof note) == (ssize_t)sizeof note;
 }
 
 bool guardian_has_died(struct guardian *guardian)
@@ -144,7 +142,7 @@ bool guardian_has_died(struct guardian *guardian)
 void guardian_end(struct guardian *guardian)
 {
     if (guardian->pid > 0) {
-        guardian_tell(guardian, 0, 0);
+        (void)guardian_tell(guardian, 0, 0);
         (void)close(guardian->fd);
         (void)kill(guardian->pid, SIGKILL); /* it may stand still */
         while (waitpid(guardian->pid, NULL, 0) < 0 && errno == EINTR) {

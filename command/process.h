@@ -37,8 +37,9 @@ struct guardian {
 };
 
 bool guardian_start(struct guardian *guardian);
-/* group 0: none yet. Also in a child of fork, before exec. */
-void guardian_tell(const struct guardian *guardian, pid_t group, int64_t deadline_ms);
+/* group 0: none yet, or no more. Also in a child of fork, before exec. False, with errno: it has died, or stands
+ * still, and will learn by our end. */
+bool guardian_tell(const struct guardian *guardian, pid_t group, int64_t deadline_ms);
 bool guardian_has_died(struct guardian *guardian); /* and it is not there any more */
 void guardian_end(struct guardian *guardian);
 

@@ -325,6 +325,17 @@ static int64_t run_deadline(const struct run *run, int64_t left_ms)
     return process_clock_ms() + left_ms - run->kill_ms / 2;
 }
 
+/* Starts another guardian where there is none any more. True: it has to be told. */
+static bool run_look_after_guardian(struct run *run)
+{
+    bool new = guardian_has_died(&run->guardian) || run->guardian.pid <= 0;
+    if (new && !guardian_start(&run->guardian) && !run->unguarded) {
+        run->unguarded = true;
+        complain("%s: the guardian has died, and there is no other: %s", run->key, strerror(errno));
+    }
+    return new;
+}
+
 static int run_start(struct run *run)
 {
     char **environment = start_environment(run);
@@ -332,6 +343,7 @@ static int run_start(struct run *run)
         complain("out of memory");
         return EXIT_SYSTEM;
     }
+    (void)run_look_after_guardian(run);
     run->deadline_ms = run_deadline(run, dynalock_lock_remaining_ms(run->lock));
     bool started =
         group_start(&run->group, run->command, environment, &run->guardian, run->deadline_ms);
@@ -368,16 +380,12 @@ static void hold_guardian(struct run *run, int64_t left_ms)
 {
     int64_t deadline_ms = run_deadline(run, left_ms);
     run->late = run->late || process_clock_ms() >= run->deadline_ms;
-    bool new = guardian_has_died(&run->guardian) || run->guardian.pid <= 0;
-    if (new && !guardian_start(&run->guardian) && !run->unguarded) {
-        run->unguarded = true;
-        complain("%s: the guardian has died, and there is no other: %s", run->key, strerror(errno));
-    }
+    bool new = run_look_after_guardian(run);
     /* Looked at twice, the same deadline may differ by a few milliseconds. */
     if (new || deadline_ms > run->deadline_ms + RUN_LOOK_MS ||
         deadline_ms < run->deadline_ms - RUN_LOOK_MS) {
         run->deadline_ms = deadline_ms;
-        guardian_tell(&run->guardian, run->group.leader, deadline_ms);
+        (void)guardian_tell(&run->guardian, run->group.leader, deadline_ms);
     }
 }
 
@@ -392,7 +400,7 @@ static void hold_judge(struct run *run, int64_t left_ms)
         group_signal(&run->group, SIGKILL);
         if (run->killed_ms == 0) {
             run->killed_ms = process_clock_ms();
-            complain("%s: the lock is lost (%s); the command was killed", run->key,
+            complain("%s: the lock is lost (%s): killing the command", run->key,
                      left_ms > 0 ? "its lease could not be renewed"
                                  : dynalock_cause_name(dynalock_lock_cause(run->lock)));
         }
@@ -433,10 +441,11 @@ static bool hold_ends(struct run *run)
         run->ended_ms = now_ms;
     }
     if (left == 0) {
+        group_signal(&run->group, SIGKILL); /* who was born while the others were looked at */
         return true;
     }
     if (run->killed_ms != 0) {
-        return now_ms - run->killed_ms > RUN_DYING_MS;
+        return false;
     }
     if (!run->left_told && (left < 0 || now_ms - run->ended_ms > RUN_LEFT_MS)) {
         run->left_told = true;
@@ -461,6 +470,11 @@ static int64_t hold_wait_ms(const struct run *run, int64_t left_ms)
 static void run_hold(struct run *run)
 {
     for (;;) {
+        if (run->killed_ms != 0 && process_clock_ms() - run->killed_ms > RUN_DYING_MS) {
+            complain("%s: not all of it could be killed, and what is left runs on without the lock",
+                     run->key); /* another user's, by sudo; or the system holds it up */
+            return;
+        }
         hold_signals(run);
         group_look(&run->group);
         int64_t left_ms = dynalock_lock_remaining_ms(run->lock);
