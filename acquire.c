@@ -19,6 +19,7 @@
 #define ACQUIRE_IMPLAUSIBLE_US \
     (5 * DLK_SECOND) /* that much later than its lease, no record should expire */
 #define ACQUIRE_SHORTEST_US (INT64_C(100) * 1000)
+#define ACQUIRE_LAST_US (INT64_C(300) * 1000)
 #define ACQUIRE_WAIT_MAX_MS (INT64_C(100) * 365 * 86400 * 1000) /* longer is for ever */
 
 enum acquire_step {
@@ -34,6 +35,7 @@ struct acquisition {
     struct dlk_call *call;
     struct dlk_lease lease; /* that the create under way asks for */
     bool reading;           /* the request under way is a read */
+    bool looked_again;      /* for a second answer */
     int taken_from;         /* event: what was written over */
     unsigned rounds;
     int64_t end_us;     /* of the waiting; INT64_MAX: never */
@@ -197,6 +199,14 @@ static bool acquire_may_take(struct acquisition *a, const dynalock_kv *kv, int64
     return false;
 }
 
+/* Of a record that has expired by the only answer there was: another answer at once may be all that is wanting. A
+ * process that tries once, and ends, would never get beyond its first. */
+static bool acquire_lacks_an_answer(const struct acquisition *a, const dynalock_kv *kv)
+{
+    struct dlk_now now = acquire_now(a);
+    return !a->looked_again && now.known && !now.trusted && dlk_record_expired(kv, &now);
+}
+
 static void acquire_remember_holder(struct acquisition *a, const dynalock_kv *kv)
 {
     int64_t token = dynalock_kv_token(kv);
@@ -211,11 +221,10 @@ static enum acquire_step acquire_consider(struct acquisition *a, const dynalock_
 {
     const dynalock_lock *lock = a->lock;
     int64_t look_us = INT64_MAX;
+    a->after->known.version = 0;
+    (void)dlk_cleanup_find(a->after, kv);
     if (kv == NULL) {
         return acquire_create(a, NULL);
-    }
-    if (dlk_record_of(kv, lock->tenure) && a->after->unsure > 0) {
-        a->after->unsure--; /* what was not answered has been seen */
     }
     if (a->lease.version != 0 && dlk_record_same(kv, a->lease.version, a->lease.nonce)) {
         a->taken_from = DYNALOCK_EVENT_ADOPTED;
@@ -237,6 +246,10 @@ static enum acquire_step acquire_consider(struct acquisition *a, const dynalock_
     if (acquire_may_take(a, kv, &look_us)) {
         a->taken_from = kv->expires == DLK_TOMBSTONE ? 0 : DYNALOCK_EVENT_TAKEN_OVER;
         return acquire_create(a, kv);
+    }
+    if (acquire_lacks_an_answer(a, kv)) {
+        a->looked_again = true;
+        return acquire_read(a);
     }
     acquire_remember_holder(a, kv);
     int64_t poll_us = dlk_lock_now(lock) + acquire_poll_us(a);
@@ -342,7 +355,7 @@ static bool acquire_hold(struct acquisition *a)
 static enum acquire_step acquire_settle(struct acquisition *a, enum acquire_step step)
 {
     if (step == ACQUIRE_WON && !acquire_hold(a)) {
-        a->after->unsure++; /* the next try finds the record, and writes it anew */
+        a->after->known = a->lease; /* the next try finds the record, and writes it anew */
         a->look_us = dlk_lock_now(a->lock) + acquire_poll_us(a);
         (void)dlk_fail(&a->error, DYNALOCK_ERR_TIMEOUT, "the lease was over when its answer came");
         return ACQUIRE_WAIT;
@@ -354,7 +367,12 @@ static enum acquire_step acquire_settle(struct acquisition *a, enum acquire_step
 static int64_t acquire_until(const struct acquisition *a)
 {
     int64_t end_us = a->limit_us;
-    return a->look_us < end_us - ACQUIRE_SHORTEST_US ? a->look_us : end_us;
+    int64_t last_us = end_us - ACQUIRE_LAST_US;
+    if (a->look_us < end_us - ACQUIRE_SHORTEST_US) {
+        return a->look_us;
+    }
+    /* A last try before the end, where it is not the next thing to do anyway. */
+    return dlk_lock_now(a->lock) < last_us - ACQUIRE_SHORTEST_US ? last_us : end_us;
 }
 
 /* The wait has ended: what of. A try that the limit cut short says less than the one before it. */
@@ -398,8 +416,9 @@ static void acquire_failed_for_good(struct acquisition *a)
     dynalock_lock *lock = a->lock;
     struct dlk_cleanup *after = a->after;
     bool under_way = a->call->under_way || a->call->exchange.lane != NULL;
-    bool open = after->unsure > 0 || under_way;
-    if (after->unsure > 0 || (under_way && a->call->write)) {
+    bool written = after->unsure > 0 || after->known.version != 0;
+    bool open = written || under_way;
+    if (written || (under_way && a->call->write)) {
         a->error.flags |= DYNALOCK_ERROR_OUTCOME_UNKNOWN;
     }
     (void)pthread_mutex_lock(&lock->store->mutex);

@@ -172,6 +172,8 @@ void dlk_cleanup_free(struct dlk_cleanup *cleanup);
 /* With the mutex held; the keeper owns it from here on. If its call is under way, goes on with what comes of
  * that. */
 void dlk_cleanup_start(struct dlk_cleanup *cleanup);
+/* If the record is of this tenure it becomes what is known, to be removed; and one outcome less is open. */
+bool dlk_cleanup_find(struct dlk_cleanup *cleanup, const dynalock_kv *seen);
 /* With the mutex held: the keeper removes the record, if this lock is held or its release has failed. */
 void dlk_lock_release_later(dynalock_lock *lock);
 

@@ -51,7 +51,6 @@ struct release {
     struct dlk_lease lease; /* to be removed */
     bool was_lost;
     int64_t valid_until_us, deadline_us;
-    bool again;   /* it is the second delete */
     bool reading; /* the request under way is a read */
     bool removed; /* by us */
     bool open;    /* an attempt to remove it had no answer */
@@ -76,11 +75,10 @@ static bool release_refused(struct release *r, const dynalock_kv *seen)
     r->code = 0;
     r->removed = seen != NULL && dlk_record_of(seen, tenure) && release_is_tombstone(seen);
     r->cause = seen != NULL ? DYNALOCK_CAUSE_TAKEN_OVER : DYNALOCK_CAUSE_GONE;
-    if (r->again || !release_find(seen, tenure, &r->lease)) {
+    if (!release_find(seen, tenure, &r->lease)) {
         return false;
     }
-    r->again = true;
-    release_remove(r);
+    release_remove(r); /* within the time of the release: several may come late */
     return true;
 }
 
@@ -393,8 +391,7 @@ static void cleanup_later(struct dlk_cleanup *cleanup)
     (void)pthread_mutex_unlock(&store->mutex);
 }
 
-/* What the record shows of this tenure becomes known, and one open outcome less. */
-static bool cleanup_find(struct dlk_cleanup *cleanup, const dynalock_kv *seen)
+bool dlk_cleanup_find(struct dlk_cleanup *cleanup, const dynalock_kv *seen)
 {
     bool found = release_find(seen, cleanup->tenure, &cleanup->known);
     if (found && cleanup->unsure > 0) {
@@ -411,7 +408,7 @@ static void cleanup_removed(struct dlk_call *call)
     cleanup->known.version = 0;
     if (refused && !dlk_call_shows_record(call)) {
         cleanup_read(cleanup);
-    } else if (refused && cleanup_find(cleanup, call->service.item)) {
+    } else if (refused && dlk_cleanup_find(cleanup, call->service.item)) {
         cleanup_remove(cleanup); /* a renewal whose answer was lost has made it a later version */
     } else if (settled && cleanup->unsure == 0) {
         cleanup_done(cleanup);
@@ -443,7 +440,7 @@ static void cleanup_looked(struct dlk_call *call)
     if (code == 0) {
         code = dlk_json_item(call->exchange.answer.data, call->exchange.answer.length, &seen, NULL);
     }
-    bool found = code == 0 && cleanup_find(cleanup, seen);
+    bool found = code == 0 && dlk_cleanup_find(cleanup, seen);
     dynalock_kv_free(seen);
     if (found) {
         cleanup_remove(cleanup);
@@ -469,7 +466,7 @@ static void cleanup_answered(struct dlk_call *call)
     if (won) {
         cleanup->known = cleanup->asked;
     }
-    if (won || cleanup_find(cleanup, call->service.item)) {
+    if (won || dlk_cleanup_find(cleanup, call->service.item)) {
         cleanup_remove(cleanup);
     } else if (call->code == DLK_CONDITION_FAILED && !dlk_call_shows_record(call)) {
         cleanup_read(cleanup); /* delivered twice, it may have been refused for its own record */

@@ -335,6 +335,22 @@ static void test_the_default_holder_is_host_pid_and_time(void **state)
     lock_end(lock);
 }
 
+/* As a cron job does, that tries once and ends. */
+static void test_the_first_try_of_a_process_takes_what_a_dead_holder_left(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_store *store = bench_open(b, NULL);
+
+    bench_put_item(b, key,
+                   "'version':{'N':'7'},'expires':{'N':'%lld'},'holder':{'S':'dead'},"
+                   "'lease':{'N':'20000'},'nonce':{'S':'0123456789abcdef0123456789abcdef.1.7'}",
+                   (long long)(real_ms() / 1000 - 60));
+    dynalock_lock *lock = lock_take(store, key, by_default);
+    lock_end(lock);
+    dynalock_close(store);
+}
+
 static void test_the_record_shows_the_holders_token_through_all_renewals(void **state)
 {
     struct bench *b = *state;
@@ -729,6 +745,7 @@ int main(void)
         LOCK_TEST(test_value_and_holder_are_there_to_read),
         LOCK_TEST(test_the_value_survives_renewals),
         LOCK_TEST(test_the_default_holder_is_host_pid_and_time),
+        LOCK_TEST(test_the_first_try_of_a_process_takes_what_a_dead_holder_left),
         LOCK_TEST(test_the_record_shows_the_holders_token_through_all_renewals),
         LOCK_TEST(test_a_lock_knows_whether_the_holder_is_itself),
         LOCK_TEST(test_another_acquirer_leaves_nothing_of_the_one_before),

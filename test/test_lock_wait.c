@@ -154,6 +154,26 @@ static void test_a_stopped_try_does_not_disturb_the_next(void **state)
     stop_free(&stop);
 }
 
+/* The first try's record is seen by the second, which can write nothing over it. */
+static void test_what_was_won_and_seen_but_never_held_is_removed(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_store *store = impatient(b);
+    dynalock_lock *lock = lock_make(store, key, quick);
+
+    rig_fault(b->rig, "'match':{'op':'PutItem','key':'%s'},'action':{'do':'status','forward':true}",
+              key);
+    rig_fault(b->rig, "'match':{'op':'PutItem','key':'%s','nth':2},'times':-1,'action':'throttle'",
+              key);
+    check(dynalock_lock_acquire(lock, -1, 700, &failure), DYNALOCK_ERR_THROTTLED);
+    assert_true(failure.flags & DYNALOCK_ERROR_OUTCOME_UNKNOWN);
+    assert_true(await_event(b, DYNALOCK_EVENT_CLEANED, key, 1));
+    assert_false(is_there(b, key));
+    dynalock_lock_free(lock);
+    dynalock_close(store);
+}
+
 /* ---- The limit -------------------------------------------------------------------------------- */
 
 static void test_the_limit_ends_the_wait(void **state)
@@ -194,6 +214,21 @@ static void test_the_limit_is_kept_while_a_try_is_under_way(void **state)
     assert_true(await_gone(b, key));
     assert_int_equal(dynalock_lock_state(lock), DYNALOCK_LOCK_IDLE);
     dynalock_lock_free(lock);
+}
+
+static void test_there_is_a_last_try_before_the_limit(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_lock *held = lock_take(bench_direct(b), key, slow);
+    dynalock_lock *lock = lock_make(b->store, key, slow);
+    struct waiter w;
+
+    waiter_start(&w, lock, -1, 1500);
+    assert_true(await_event(b, DYNALOCK_EVENT_WAITING, key, 1));
+    lock_end(held);
+    check(waiter_join(&w), 0);
+    lock_end(lock);
 }
 
 /* ---- Looking again ---------------------------------------------------------------------------- */
@@ -429,7 +464,9 @@ int main(void)
         LOCK_TEST(test_a_stop_ends_the_wait_at_once),
         LOCK_TEST(test_what_a_stopped_try_wins_is_removed),
         LOCK_TEST(test_a_stopped_try_does_not_disturb_the_next),
+        LOCK_TEST(test_what_was_won_and_seen_but_never_held_is_removed),
         LOCK_TEST(test_the_limit_ends_the_wait),
+        LOCK_TEST(test_there_is_a_last_try_before_the_limit),
         LOCK_TEST(test_the_limit_is_kept_while_a_try_is_under_way),
         LOCK_TEST(test_tries_come_one_poll_apart_and_not_in_step),
         LOCK_TEST(test_a_waiter_wakes_just_after_the_holders_lease),
