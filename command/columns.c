@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define COLUMNS_CELL_MAX 8192 /* a key has 1,024 bytes, each of which may become four */
 
@@ -22,11 +21,8 @@ static int columns_width(const char *text)
 static char *columns_cell(const char *text)
 {
     char escaped[COLUMNS_CELL_MAX];
-    if (isatty(STDOUT_FILENO)) {
-        text_escape(text, escaped, sizeof escaped);
-        text = escaped;
-    }
-    return strdup(text);
+    text_escape(text, escaped, sizeof escaped);
+    return strdup(escaped);
 }
 
 static size_t columns_count(const struct columns *columns)

@@ -37,6 +37,16 @@ bool group_take_terminal(const struct group *group)
     return taken;
 }
 
+bool process_has_terminal(void)
+{
+    int terminal = open("/dev/tty", O_RDWR | O_CLOEXEC);
+    bool has = terminal >= 0 && tcgetpgrp(terminal) == getpgrp();
+    if (terminal >= 0) {
+        (void)close(terminal);
+    }
+    return has;
+}
+
 /* ---- Starting ---- */
 
 /* In the new process, all signals blocked. The guardian knows of the group before there is anything to guard. */
@@ -123,7 +133,8 @@ void group_look(struct group *group)
         info.si_pid == group->leader) {
         group->ended = true;
         group->stopped = false;
-        group->status = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+        group->signal = info.si_code == CLD_EXITED ? 0 : info.si_status;
+        group->status = info.si_status + (group->signal != 0 ? 128 : 0);
         return;
     }
     while (waitid(P_PID, (id_t)group->leader, &info, WSTOPPED | WCONTINUED | WNOHANG) == 0 &&
@@ -218,5 +229,6 @@ void group_end(struct group *group)
     if (group->terminal >= 0) {
         (void)close(group->terminal);
     }
-    *group = (struct group){.terminal = -1, .ended = group->ended, .status = group->status};
+    *group = (struct group){
+        .terminal = -1, .ended = group->ended, .status = group->status, .signal = group->signal};
 }

@@ -83,9 +83,6 @@ static void guardian_watch(int fd)
 /* It keeps nothing of the program open: neither what others wait to see closed, nor the program's connections. */
 static void guardian_main(int fd)
 {
-    sigset_t all;
-    (void)sigfillset(&all);
-    (void)sigprocmask(SIG_SETMASK, &all, NULL);
     (void)setsid(); /* no signal of a terminal or of a group reaches it */
 #ifdef __linux__
     (void)prctl(PR_SET_NAME, "lease-guardian"); /* nor one of pkill dynalock */
@@ -108,11 +105,15 @@ bool guardian_start(struct guardian *guardian)
     if (!process_pipe(fds, false)) {
         return false;
     }
+    sigset_t all, before;
+    (void)sigfillset(&all);
+    (void)sigprocmask(SIG_SETMASK, &all, &before); /* for good in the new process */
     pid_t pid = fork();
     if (pid == 0) {
         (void)close(fds[1]);
         guardian_main(fds[0]);
     }
+    (void)sigprocmask(SIG_SETMASK, &before, NULL);
     (void)close(fds[0]);
     if (pid < 0) {
         (void)close(fds[1]);

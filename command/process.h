@@ -20,12 +20,13 @@ bool process_pipe(int fds[2], bool blocks);
 bool signals_open(int *fd);
 int signals_next(void);  /* the next signal that has come; 0: a wake-up; -1: none */
 void signals_wake(void); /* from any thread: makes the descriptor readable */
-void signals_reset(
-    void); /* in a child of fork, all signals blocked: as they were before signals_open */
-void signals_stop(
-    bool
-        job); /* stops this process, as SIGTSTP does by default; or its whole job, as Ctrl-Z does */
-void signals_die(int number); /* ends that job, as the signal does by default */
+/* In a child of fork, all signals blocked: as they were before signals_open. */
+void signals_reset(void);
+/* Stops this process, or its whole job, as SIGTSTP does by default. False: it went on at once, for there is no shell that
+ * could continue it. */
+bool signals_stop(bool job);
+/* Ends this process, or its whole job, as the signal does by default. */
+void signals_die(int number, bool job);
 
 /* ---- guardian.c: who sees to it that the group dies with the lease ---- */
 
@@ -53,6 +54,7 @@ struct group {
     int stop_signal;
     bool ended; /* the leader has */
     int status; /* then: to exit with */
+    int signal; /* and the signal it ended by; 0: it exited */
 };
 
 /* Starts argv with environment; errno says why not: what exec said, too. It is told to the guardian first. */
@@ -64,6 +66,7 @@ int group_is_left(const struct group *
                       group); /* 1: others of the group than its leader live; -1: nobody can tell */
 void group_give_terminal(const struct group *group); /* if this process has it */
 bool group_take_terminal(const struct group *group); /* whether the group had it */
+bool process_has_terminal(void);                     /* whether it is in the foreground of one */
 void group_end(struct group *group);
 
 #endif

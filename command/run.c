@@ -44,14 +44,16 @@ struct run {
     struct guardian guardian;
     struct group group;
     int64_t deadline_ms; /* as the guardian knows it */
+    int64_t looked_ms;   /* at what is left of the lease */
 
-    bool told;         /* to end, for the lease is about to */
-    bool unguarded;    /* and said so */
-    bool in_terminal;  /* the group had it when it ended */
-    bool late;         /* a deadline that the guardian knew has passed */
-    bool settled;      /* nothing of the lock is left */
-    bool stopped_with; /* this process has, with the group */
-    bool continuing;   /* the group is to be, if the lease holds */
+    int ended_by;        /* the signal that ended the waiting for the lock */
+    bool told, was_told; /* to end, for the lease is about to; or was, and was renewed after all */
+    bool unguarded;      /* and said so */
+    bool in_terminal;    /* the group had it when it ended */
+    bool late;           /* a deadline that the guardian knew has passed */
+    bool settled;        /* nothing of the lock is left */
+    bool stopped_with;   /* this process has, with the group */
+    bool continuing;     /* the group is to be, if the lease holds */
     int64_t ended_ms, killed_ms;
     bool left_told;
 };
@@ -209,7 +211,7 @@ static int acquire_signals(void)
             ends = number;
         } else if (number == SIGTSTP) {
             waiting_end();
-            signals_stop(false);
+            (void)signals_stop(false);
         }
     }
     return ends;
@@ -232,7 +234,6 @@ static int run_acquire(struct run *run)
 {
     dynalock_error error;
     dynalock_lock_event event = {.kind = DYNALOCK_LOCK_EVENT_NONE};
-    int ended_by = 0;
     if (dynalock_lock_acquire_start(run->lock, run->wait_ms, &error) != 0) {
         return report(run->key, &error);
     }
@@ -240,17 +241,17 @@ static int run_acquire(struct run *run)
     while (event.kind != DYNALOCK_LOCK_EVENT_ACQUIRE) {
         event = run_await(run, waiting_show());
         int number = acquire_signals();
-        if (number != 0 && ended_by == 0) {
-            ended_by = number;
+        if (number != 0 && run->ended_by == 0) {
+            run->ended_by = number;
             (void)dynalock_lock_cancel(run->lock, NULL);
         }
     }
     waiting_end();
-    if (ended_by != 0) {
+    if (run->ended_by != 0) {
         if (event.code == 0) {
             (void)run_release(run);
         }
-        return EXIT_SIGNAL + ended_by;
+        return EXIT_SIGNAL + run->ended_by;
     }
     return event.code == 0 ? -1 : acquire_failed(run, &event);
 }
@@ -319,10 +320,17 @@ static void start_free(char **environment)
     }
 }
 
+/* What is left of the lease. The clock is read before: standing still in between makes the deadline earlier, not later. */
+static int64_t run_left_ms(struct run *run)
+{
+    run->looked_ms = process_clock_ms();
+    return dynalock_lock_remaining_ms(run->lock);
+}
+
 /* The guardian acts after this process should have. */
 static int64_t run_deadline(const struct run *run, int64_t left_ms)
 {
-    return process_clock_ms() + left_ms - run->kill_ms / 2;
+    return run->looked_ms + left_ms - run->kill_ms / 2;
 }
 
 /* Starts another guardian where there is none any more. True: it has to be told. */
@@ -344,7 +352,7 @@ static int run_start(struct run *run)
         return EXIT_SYSTEM;
     }
     (void)run_look_after_guardian(run);
-    run->deadline_ms = run_deadline(run, dynalock_lock_remaining_ms(run->lock));
+    run->deadline_ms = run_deadline(run, run_left_ms(run));
     bool started =
         group_start(&run->group, run->command, environment, &run->guardian, run->deadline_ms);
     int why = errno;
@@ -361,6 +369,16 @@ static int run_start(struct run *run)
 
 /* ---- Holding ---- */
 
+/* What is to end has to go on for that; the lease allows it: what has none is killed. */
+static void hold_hand_on(const struct run *run, int number)
+{
+    group_signal(&run->group, number);
+    if (run->group.stopped && run_ends_by(number) &&
+        dynalock_lock_remaining_ms(run->lock) > run->kill_ms) {
+        group_signal(&run->group, SIGCONT);
+    }
+}
+
 static void hold_signals(struct run *run)
 {
     for (int number = signals_next(); number >= 0; number = signals_next()) {
@@ -368,10 +386,11 @@ static void hold_signals(struct run *run)
             group_look(&run->group);
             run->continuing = run->group.stopped;
             if (!run->group.stopped) {
+                group_give_terminal(&run->group);
                 group_signal(&run->group, SIGCONT);
             }
         } else if (number != 0 && number != SIGCHLD) {
-            group_signal(&run->group, number);
+            hold_hand_on(run, number);
         }
     }
 }
@@ -391,9 +410,9 @@ static void hold_guardian(struct run *run, int64_t left_ms)
 
 static void hold_judge(struct run *run, int64_t left_ms)
 {
-    if (run->late && run->group.ended && run->group.status == EXIT_SIGNAL + SIGKILL &&
-        run->killed_ms == 0) {
+    if (run->late && run->group.ended && run->group.signal == SIGKILL && run->killed_ms == 0) {
         run->killed_ms = process_clock_ms();
+        group_signal(&run->group, SIGKILL); /* should it have been somebody else's doing */
         complain("%s: the lock is lost (dynalock stood still); its guardian has killed the command",
                  run->key);
     } else if (left_ms <= run->kill_ms) {
@@ -405,12 +424,26 @@ static void hold_judge(struct run *run, int64_t left_ms)
                                  : dynalock_cause_name(dynalock_lock_cause(run->lock)));
         }
     } else if (left_ms <= run->term_ms && !run->told) {
-        run->told = true;
-        group_signal(&run->group, SIGTERM);
+        run->told = run->was_told = true;
+        hold_hand_on(run, SIGTERM);
         complain(
             "%s: the lease could not be renewed and is about to end: telling the command to end",
             run->key);
+    } else if (left_ms > run->term_ms) {
+        run->told = false;
     }
+}
+
+/* Nobody could continue the group: Ctrl-Z is nothing then, as it is to others; who waits for a terminal that it will not
+ * get is told, as the system tells those that it leaves behind. */
+static void hold_orphan(struct run *run, int by)
+{
+    run->stopped_with = run->group.stopped = false;
+    group_give_terminal(&run->group);
+    if (by != SIGTSTP) {
+        group_signal(&run->group, SIGHUP);
+    }
+    group_signal(&run->group, SIGCONT);
 }
 
 /* With the group, of which a shell or a terminal has stopped the leader, this process stops; what it judges when it
@@ -427,8 +460,9 @@ static void hold_stop(struct run *run, int64_t left_ms)
     } else if (!run->continuing && !run->stopped_with &&
                (by == SIGTSTP || by == SIGTTIN || by == SIGTTOU)) {
         run->stopped_with = true;
-        signals_stop(group_take_terminal(
-            &run->group)); /* SIGCONT tells that it goes on; where no shell could send that, it does not stop */
+        if (!signals_stop(group_take_terminal(&run->group))) {
+            hold_orphan(run, by);
+        } /* else SIGCONT has told that it goes on */
     }
 }
 
@@ -477,7 +511,7 @@ static void run_hold(struct run *run)
         }
         hold_signals(run);
         group_look(&run->group);
-        int64_t left_ms = dynalock_lock_remaining_ms(run->lock);
+        int64_t left_ms = run_left_ms(run);
         hold_guardian(run, left_ms);
         hold_judge(run, left_ms);
         if (run->group.ended && hold_ends(run)) {
@@ -504,7 +538,8 @@ static int run_command(struct run *run)
     if (run->killed_ms != 0 || !run_release(run)) {
         return EXIT_LOST;
     }
-    return run->told && run->group.status != 0 ? EXIT_LOST : run->group.status;
+    bool by_us = run->told || (run->was_told && run->group.signal == SIGTERM);
+    return by_us && run->group.status != 0 ? EXIT_LOST : run->group.status;
 }
 
 /* Between here and there the lease may have run short: the command would have no time. */
@@ -569,8 +604,11 @@ static int run_all(struct run *run, const struct settings *settings)
         status = run_command(run);
     }
     run_close(run, status);
-    if (status == EXIT_SIGNAL + SIGINT && run->in_terminal) {
-        signals_die(SIGINT); /* or a script would go on behind Ctrl-C */
+    /* Or a script would go on behind Ctrl-C. */
+    if (run->group.signal == SIGINT && run->in_terminal && status != EXIT_LOST) {
+        signals_die(SIGINT, true);
+    } else if (run->ended_by == SIGINT && process_has_terminal()) {
+        signals_die(SIGINT, false);
     }
     return status;
 }

@@ -15,6 +15,7 @@ static const int signals_caught[] = {SIGTERM, SIGINT,  SIGHUP,  SIGQUIT, SIGUSR1
 static struct sigaction signals_before[SIGNALS_COUNT];
 static sigset_t signals_mask_before;
 static int signals_pipe[2] = {-1, -1};
+static volatile sig_atomic_t signals_continued;
 
 bool process_pipe(int fds[2], bool blocks)
 {
@@ -44,6 +45,9 @@ static void signals_write(unsigned char byte)
 /* A SIGPIPE tells nobody: that nobody reads the standard error is no reason to end. */
 static void signals_handler(int number)
 {
+    if (number == SIGCONT) {
+        signals_continued = 1;
+    }
     if (number != SIGPIPE) {
         signals_write((unsigned char)number);
     }
@@ -71,7 +75,10 @@ bool signals_open(int *fd)
         sigprocmask(SIG_BLOCK, &blocked, &signals_mask_before) != 0) {
         return false;
     }
+    sigset_t caught;
+    (void)sigemptyset(&caught);
     for (size_t i = 0; i < SIGNALS_COUNT; i++) {
+        (void)sigaddset(&caught, signals_caught[i]);
         if (sigaction(signals_caught[i], NULL, &signals_before[i]) != 0) {
             return false;
         }
@@ -81,7 +88,8 @@ bool signals_open(int *fd)
         }
     }
     *fd = signals_pipe[0];
-    return true;
+    return sigprocmask(SIG_UNBLOCK, &caught, NULL) ==
+           0; /* who started this may have had them blocked */
 }
 
 void signals_reset(void)
@@ -104,12 +112,14 @@ static void signals_by_default(pid_t whom, int number)
 
 /* The rest of a pipeline, and the script that this is part of, had the terminal's signal no more than this process: it
  * goes to the group that has the terminal. */
-void signals_stop(bool job)
+bool signals_stop(bool job)
 {
-    signals_by_default(job ? 0 : getpid(), SIGTSTP); /* and here it goes on after SIGCONT */
+    signals_continued = 0;
+    signals_by_default(job ? 0 : getpid(), SIGTSTP);
+    return signals_continued != 0;
 }
 
-void signals_die(int number)
+void signals_die(int number, bool job)
 {
-    signals_by_default(0, number);
+    signals_by_default(job ? 0 : getpid(), number);
 }

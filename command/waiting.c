@@ -78,9 +78,10 @@ static void waiting_print(const char *line, size_t width)
 
 static void waiting_tell(int code, int64_t token, const char *text)
 {
-    char line[1024], waited[32], held[32] = "";
+    char line[1024], waited[32];
     duration_print((process_clock_ms() - waiting.since_ms) / 1000 * 1000, waited, sizeof waited);
     if (code == DYNALOCK_ERR_NOT_ACQUIRED) {
+        char held[32] = "";
         bool known = waiting_held_for(token, held, sizeof held);
         (void)snprintf(line, sizeof line, "dynalock: %.80s: held%s%s by %.128s; waiting for %s",
                        waiting.key, known ? " for " : "", held, text, waited);
