@@ -3,13 +3,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  closeSync, constants, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, symlinkSync,
-} from 'node:fs';
-import { Socket } from 'node:net';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
 import { connectRig } from './rig/client.mjs';
 import { KEY_ID, SECRET } from './rig/proxy.mjs';
 
@@ -71,7 +69,7 @@ class Bench {
     this.table = `run-${process.pid}`;
     this.mark = `${process.pid}-${Math.random()}`;
     this.keys = 0;
-    this.lines = new Set();
+    this.lines = [];
   }
 
   async open() {
@@ -99,7 +97,7 @@ class Bench {
   // Ends all that was started here, and all that came of it.
   async close() {
     for (const pid of this.left()) process.kill(pid, 'SIGKILL');
-    for (const line of this.lines) line.destroy();
+    await this.watch?.terminate();
     this.control?.close();
     rmSync(this.folder, { recursive: true, force: true });
   }
@@ -114,6 +112,10 @@ class Bench {
         return false;
       }
     });
+  }
+
+  tellProcesses() {
+    return this.left().map(pid => JSON.stringify(statOf(pid))).join('\n');
   }
 
   key() {
@@ -139,6 +141,11 @@ class Bench {
 
   async record(key) {
     return (await this.raw('GetItem', { ...this.id(key), ConsistentRead: true })).Item ?? null;
+  }
+
+  // Which acquisition the record is of, however often that was renewed; null: there is no record.
+  async tenure(key) {
+    return (await this.record(key))?.nonce.S.split('.')[0] ?? null;
   }
 
   async remove(key) {
@@ -254,13 +261,25 @@ class Bench {
   // A FIFO for processes to hold open for writing, who first write a line to it. → { path, begun: that line,
   // ended: when nobody held it any more }
   lifeline() {
-    const path = this.file(`line-${this.lines.size}`);
+    this.watch ??= this.watcher();
+    const id = this.lines.length;
+    const path = this.file(`line-${id}`);
     execFileSync('mkfifo', [path]);
-    const socket = new Socket({ fd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK), writable: false });
-    const open = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK); // or it would end before it began
-    this.lines.add(socket);
-    const begun = once(socket, 'data').then(([data]) => { closeSync(open); return data.toString().trim(); });
-    const ended = once(socket, 'end').then(() => monotonicMs());
-    return { path, begun, ended };
+    const line = { path };
+    line.begun = new Promise(done => { line.begin = done; });
+    line.ended = new Promise(done => { line.end = done; });
+    this.lines.push(line);
+    this.watch.postMessage({ id, path });
+    return line;
+  }
+
+  watcher() {
+    const worker = new Worker(new URL('./command_lifeline.mjs', import.meta.url));
+    worker.on('message', ({ id, text, ended }) => {
+      if (text !== undefined) this.lines[id].begin(text);
+      if (ended !== undefined) this.lines[id].end(ended);
+    });
+    worker.unref();
+    return worker;
   }
 }
