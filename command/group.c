@@ -206,7 +206,10 @@ int group_is_left(const struct group *group)
 {
     DIR *folder = opendir("/proc");
     const struct dirent *entry = NULL;
-    bool living = false, leader = false, blind = folder == NULL;
+    bool living = false, leader = false, blind = false;
+    if (folder == NULL) {
+        return -1;
+    }
     while (!blind && !living && (entry = readdir(folder)) != NULL) {
         if (isdigit((unsigned char)entry->d_name[0]) != 0) {
             int found = group_has(group, entry->d_name);
@@ -215,9 +218,7 @@ int group_is_left(const struct group *group)
             blind = found < 0;
         }
     }
-    if (folder != NULL) {
-        (void)closedir(folder);
-    }
+    (void)closedir(folder);
     return living ? 1 : blind || !leader ? -1 : 0;
 }
 
