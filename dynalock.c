@@ -160,7 +160,7 @@ int dynalock_open(const char *table, const char *partition, const dynalock_optio
     static const dynalock_options defaults = {0};
     options = options != NULL ? options : &defaults;
     if (store == NULL) {
-        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the store");
+        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the answer");
     }
     int code = dlk_check_text(table, 1, 1024, "table", error);
     if (code == 0) {

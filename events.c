@@ -117,7 +117,7 @@ static void event_tell(dynalock_store *store, dynalock_lock *lock, dynalock_lock
 int dynalock_next_event(dynalock_store *store, dynalock_lock_event *event, dynalock_error *error)
 {
     if (event == NULL) {
-        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the event");
+        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the answer");
     }
     int code = dlk_enter(store, error);
     if (code == 0) {
@@ -130,7 +130,7 @@ int dynalock_next_event(dynalock_store *store, dynalock_lock_event *event, dynal
 int dynalock_lock_next_event(dynalock_lock *lock, dynalock_lock_event *event, dynalock_error *error)
 {
     if (event == NULL) {
-        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the event");
+        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the answer");
     }
     int code = dlk_lock_look(lock, error);
     if (code == 0) {
@@ -144,7 +144,7 @@ int dynalock_lock_next_event(dynalock_lock *lock, dynalock_lock_event *event, dy
 int dynalock_event_fd(dynalock_store *store, int *fd, dynalock_error *error)
 {
     if (fd == NULL) {
-        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the descriptor");
+        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the answer");
     }
     int code = dlk_enter(store, error);
     if (code != 0) {
@@ -188,7 +188,7 @@ static int event_part(dynalock_lock *lock, dynalock_error *error)
 int dynalock_lock_event_fd(dynalock_lock *lock, int *fd, dynalock_error *error)
 {
     if (fd == NULL) {
-        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the descriptor");
+        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the answer");
     }
     int code = dlk_lock_look(lock, error);
     if (code != 0) {

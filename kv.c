@@ -209,7 +209,7 @@ int dynalock_get(dynalock_store *store, const char *key, const dynalock_read_opt
     }
     if (kv == NULL) {
         return kv_end(&operation,
-                      dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the record"));
+                      dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the answer"));
     }
     code = kv_check_read(options, &consistent, error);
     return kv_end(&operation, code != 0 ? code : kv_get(&operation, consistent, false, kv, error));
@@ -641,7 +641,7 @@ int dynalock_list(dynalock_store *store, const char *prefix, const dynalock_read
 {
     struct list_result result = {0};
     if (items == NULL || count == NULL) {
-        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the records");
+        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the answer");
     }
     int code = list_run(store, prefix, options, list_collect, &result, error);
     if (code != 0) {

@@ -402,7 +402,7 @@ int dynalock_lock_new(dynalock_store *store, const char *key, const dynalock_loc
         dlk_leave(store);
         return lock != NULL
                    ? dlk_fail(error, DYNALOCK_ERR_MEMORY, "out of memory")
-                   : dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the lock");
+                   : dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the answer");
     }
     made->store = store;
     made->references = 1;
@@ -685,7 +685,7 @@ int dynalock_lock_cause(dynalock_lock *lock)
 int dynalock_lock_lost_fd(dynalock_lock *lock, int *fd, dynalock_error *error)
 {
     if (fd == NULL) {
-        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the descriptor");
+        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the answer");
     }
     int code = dlk_lock_look(lock, error);
     if (code != 0) {
@@ -708,7 +708,7 @@ int dynalock_lock_holder(dynalock_lock *lock, dynalock_kv **kv, bool *mine, dyna
 {
     dynalock_kv *found = NULL;
     if (kv == NULL) {
-        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the record");
+        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the answer");
     }
     int code = dlk_lock_look(lock, error);
     if (code != 0) {
@@ -750,7 +750,7 @@ int dynalock_locks(dynalock_store *store, dynalock_lock_info **infos, size_t *co
                    dynalock_error *error)
 {
     if (infos == NULL || count == NULL) {
-        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the locks");
+        return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "there is no place for the answer");
     }
     int code = dlk_enter(store, error);
     if (code != 0) {

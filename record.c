@@ -25,11 +25,11 @@ int dlk_tenure_new(char tenure[DLK_TENURE_SIZE])
 void dlk_nonce_make(char nonce[DLK_NONCE_SIZE], const char *tenure, unsigned write,
                     unsigned since_token, int64_t version)
 {
-    char since[12] = "";
+    int length = snprintf(nonce, DLK_NONCE_SIZE, "%s.%u.", tenure, write);
     if (since_token > 0) {
-        (void)snprintf(since, sizeof since, "%u.", since_token);
+        length += snprintf(nonce + length, DLK_NONCE_SIZE - (size_t)length, "%u.", since_token);
     }
-    (void)snprintf(nonce, DLK_NONCE_SIZE, "%s.%u.%s%" PRId64, tenure, write, since, version);
+    (void)snprintf(nonce + length, DLK_NONCE_SIZE - (size_t)length, "%" PRId64, version);
 }
 
 bool dlk_nonce_of(const char *nonce, const char *tenure)

@@ -735,7 +735,7 @@ end:
 #endif
         compose_release(k)
        }
-    /* cleanup_looked, cleanup_find, cleanup_remove: the keeper removes what an ended tenure has left. */
+    /* cleanup_looked, dlk_cleanup_find, cleanup_remove: the keeper removes what an ended tenure has left. */
     :: atomic { c[k].remembers && r.there && r.current && r.e != TOMBSTONE && r.n > k * TENURES &&
             (r.n < id(k) || (r.n == id(k) && c[k].state == IDLE)) ->
         tell("%d  client %d cleanup_remove\n");

@@ -242,8 +242,8 @@ class Bench {
   }
 
   // Ends with that status. → the run
-  async ends(status, run) {
-    const timer = setTimeout(() => run.child.kill('SIGKILL'), LIMIT_MS);
+  async ends(status, run, limitMs = LIMIT_MS) {
+    const timer = setTimeout(() => run.child.kill('SIGKILL'), limitMs);
     const ended = await run.ended;
     clearTimeout(timer);
     assert.equal(ended, status, run.tell());
@@ -274,7 +274,7 @@ class Bench {
   }
 
   watcher() {
-    const worker = new Worker(new URL('./command_lifeline.mjs', import.meta.url));
+    const worker = new Worker(new URL('./command_lifeline.mjs', import.meta.url), { trackUnmanagedFds: false });
     worker.on('message', ({ id, text, ended }) => {
       if (text !== undefined) this.lines[id].begin(text);
       if (ended !== undefined) this.lines[id].end(ended);

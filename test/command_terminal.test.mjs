@@ -290,12 +290,12 @@ describe('the command on a terminal', CONCURRENTLY, () => {
     const key = bench.key();
     const file = bench.file('sigstop');
     const it = await terminal();
-    it.enter(`dynalock run ${key} --ttl 3s -- ${COUNTS(file)}`);
+    it.enter(`dynalock run ${key} --ttl 6s -- ${COUNTS(file)}`);
     await counting(file);
     const dynalock = await it.dynalock();
     const command = commandOf(dynalock);
     process.kill(-command, 'SIGSTOP');
-    await bench.requests(key, { op: 'UpdateItem', state: 'answered', count: 4 });
+    await bench.requests(key, { op: 'UpdateItem', state: 'answered', count: 2 });
     assert.deepEqual([isStopped(command), isStopped(dynalock)], [true, false], bench.tellProcesses());
     process.kill(-command, 'SIGCONT');
     await counting(file);
