@@ -259,7 +259,7 @@ static void test_tries_come_one_poll_apart_and_not_in_step(void **state)
     check(dynalock_lock_acquire(lock, -1, 3000, &failure), DYNALOCK_ERR_NOT_ACQUIRED);
     size_t count = arrivals(b, times, COUNT(times));
     assert_true(count >= 4);
-    for (size_t i = 1; i < count; i++) {
+    for (size_t i = 1; i + 1 < count; i++) { /* the last try is that before the limit, perhaps */
         double apart = times[i] - times[i - 1];
         least = apart < least ? apart : least;
         most = apart > most ? apart : most;
