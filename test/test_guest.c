@@ -348,7 +348,7 @@ static int threads_at_first(void)
 /* One that was joined may be seen for a moment yet. */
 static int threads_once_at_rest(int expected)
 {
-    for (int i = 0; i < 100 && threads_now() != expected; i++) {
+    for (int i = 0; i < 100 && threads_now() > expected; i++) {
         sleep_ms(10);
     }
     return threads_now();
@@ -377,7 +377,7 @@ static int role_unloaded(const struct place *place)
         library_load(handle, "dynalock_lock_acquire", &loaded.acquire);
         library_load(handle, "dynalock_lock_free", &loaded.lock_free);
         int bad = use(&loaded, place);
-        bad += wrong("threads are left", threads_once_at_rest(threads), threads) +
+        bad += wrong("threads are left", threads_once_at_rest(threads) > threads, 0) +
                wrong("is mapped", is_mapped("/libdynalock.so"), 1) +
                wrong("dlclose", dlclose(handle), 0) +
                wrong("is still mapped", is_mapped("/libdynalock.so"), linked_with);
