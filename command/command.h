@@ -128,6 +128,9 @@ struct json_t; /* jansson.h */
 
 /* The service's clock, as well as it is known. */
 int64_t holder_now_ms(dynalock_store *store);
+/* Since when it is held: the token is the time of the acquisition, unless the versions had run ahead of that. 0: not
+ * known. */
+int64_t holder_since_ms(int64_t token, int64_t now_ms);
 #define HOLDER_COLUMNS                                       \
     {                                                        \
         "KEY", "HOLDER", "TOKEN", "HELD SINCE", "LEASE LEFT" \
@@ -157,7 +160,7 @@ struct columns {
     bool headed;
 };
 
-/* False, and said so: out of memory. Control characters are escaped where standard output is a terminal. */
+/* False, and said so: out of memory. Control characters are escaped. */
 bool columns_add(struct columns *columns, const char *const *cells);
 void columns_print(
     struct columns *columns); /* what has not been yet; under the heading, in any case */

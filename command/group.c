@@ -21,9 +21,14 @@ extern char **environ;
 
 /* ---- The terminal ---- */
 
+static bool group_is_ours(int terminal)
+{
+    return terminal >= 0 && tcgetpgrp(terminal) == getpgrp();
+}
+
 void group_give_terminal(const struct group *group)
 {
-    if (group->terminal >= 0 && tcgetpgrp(group->terminal) == getpgrp()) {
+    if (group_is_ours(group->terminal)) {
         (void)tcsetpgrp(group->terminal, group->leader);
     }
 }
@@ -40,7 +45,7 @@ bool group_take_terminal(const struct group *group)
 bool process_has_terminal(void)
 {
     int terminal = open("/dev/tty", O_RDWR | O_CLOEXEC);
-    bool has = terminal >= 0 && tcgetpgrp(terminal) == getpgrp();
+    bool has = group_is_ours(terminal);
     if (terminal >= 0) {
         (void)close(terminal);
     }
@@ -58,19 +63,15 @@ static void group_become(const struct group *group, char **argv, char **environm
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* for the case that the guardian is killed, too */
 #endif
     (void)setpgid(self, self);
-    int why = 0;
-    if (!guardian_tell(guardian, self, deadline_ms)) {
-        why = errno;
-        (void)!write(failure_fd, &why, sizeof why);
-        _exit(127);
+    if (guardian_tell(guardian, self, deadline_ms)) {
+        if (foreground) {
+            (void)tcsetpgrp(group->terminal, self);
+        }
+        signals_reset();
+        environ = environment;
+        (void)execvp(argv[0], argv);
     }
-    if (foreground) {
-        (void)tcsetpgrp(group->terminal, self);
-    }
-    signals_reset();
-    environ = environment;
-    (void)execvp(argv[0], argv);
-    why = errno;
+    int why = errno;
     (void)!write(failure_fd, &why, sizeof why);
     _exit(127);
 }
@@ -95,7 +96,7 @@ bool group_start(struct group *group, char **argv, char **environment,
         return false;
     }
     group->terminal = open("/dev/tty", O_RDWR | O_CLOEXEC);
-    bool foreground = group->terminal >= 0 && tcgetpgrp(group->terminal) == getpgrp();
+    bool foreground = group_is_ours(group->terminal);
     (void)sigfillset(&all);
     (void)sigprocmask(SIG_SETMASK, &all, &before);
     pid_t pid = fork();
@@ -111,14 +112,14 @@ bool group_start(struct group *group, char **argv, char **environment,
         why = group_await_exec(fds[0]);
     }
     (void)close(fds[0]);
-    if (why != 0 && pid > 0) {
+    if (why != 0) {
         (void)group_take_terminal(group);
         (void)guardian_tell(guardian, 0, 0);
         group->ended = true; /* or will have in a moment */
         group_end(group);
     }
     errno = why;
-    return pid > 0 && why == 0;
+    return why == 0;
 }
 
 /* ---- Watching ---- */
@@ -177,7 +178,7 @@ static bool group_of_stat(const char *text, pid_t *pgrp, bool *lives)
     return true;
 }
 
-/* 1: it lives, and is of the group; 2: it has ended, and is; 0: it is not, or is gone; -1: nobody can tell. */
+/* 1: it is of the group, and lives; 0: it is not, or does not; -1: nobody can tell. */
 static int group_has(const struct group *group, const char *pid)
 {
     char path[64];
@@ -198,7 +199,7 @@ static int group_has(const struct group *group, const char *pid)
     if (!group_of_stat(text, &pgrp, &lives)) {
         return -1;
     }
-    return pgrp != group->leader ? 0 : lives ? 1 : 2;
+    return pgrp == group->leader && lives ? 1 : 0;
 }
 
 /* A look that does not see the leader, which is there to the end, sees nothing. */

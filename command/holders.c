@@ -19,10 +19,9 @@ int64_t holder_now_ms(dynalock_store *store)
     return now_ms;
 }
 
-/* The token is the time of the acquisition unless the versions had run ahead of that. 0: not known. */
-static int64_t holder_since_ms(const dynalock_kv *kv, int64_t now_ms)
+int64_t holder_since_ms(int64_t token, int64_t now_ms)
 {
-    int64_t since_ms = dynalock_kv_token(kv) / 1000;
+    int64_t since_ms = token / 1000;
     return since_ms >= HOLDER_2020_MS && since_ms <= now_ms + HOLDER_DAY_MS ? since_ms : 0;
 }
 
@@ -35,7 +34,7 @@ static int64_t holder_left_ms(const dynalock_kv *kv, int64_t now_ms)
 bool holder_add(struct columns *columns, const dynalock_kv *kv, int64_t now_ms)
 {
     const char *holder = dynalock_kv_holder(kv);
-    int64_t since_ms = holder_since_ms(kv, now_ms);
+    int64_t since_ms = holder_since_ms(dynalock_kv_token(kv), now_ms);
     char token[24] = "-";
     char since[TIME_SIZE] = "-";
     char left[32] = "never ends";
@@ -60,7 +59,7 @@ static json_t *holder_number(int64_t number, bool known)
 json_t *holder_json(const dynalock_kv *kv, int64_t now_ms)
 {
     const char *holder = dynalock_kv_holder(kv);
-    int64_t since_ms = holder_since_ms(kv, now_ms);
+    int64_t since_ms = holder_since_ms(dynalock_kv_token(kv), now_ms);
     int64_t expires_ms = dynalock_kv_expires_ms(kv);
     return json_pack("{s:s, s:s?, s:o, s:o, s:o, s:o, s:I}", "key", dynalock_kv_key(kv), "holder",
                      holder, "token", holder_number(dynalock_kv_token(kv), holder != NULL),

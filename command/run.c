@@ -279,6 +279,16 @@ static bool start_is_ours(const char *variable)
     return false;
 }
 
+static void start_free(char **environment)
+{
+    if (environment != NULL) {
+        free(environment[0]);
+        free(environment[1]);
+        free(environment[2]);
+        free(environment);
+    }
+}
+
 /* Not by setenv: other threads may be reading the environment. The copies last as long as the program. */
 static char **start_environment(const struct run *run)
 {
@@ -301,23 +311,10 @@ static char **start_environment(const struct run *run)
         }
     }
     if (made[0] == NULL || made[1] == NULL || made[2] == NULL) {
-        free(made[0]);
-        free(made[1]);
-        free(made[2]);
-        free(made);
+        start_free(made);
         return NULL;
     }
     return made;
-}
-
-static void start_free(char **environment)
-{
-    if (environment != NULL) {
-        free(environment[0]);
-        free(environment[1]);
-        free(environment[2]);
-        free(environment);
-    }
 }
 
 /* What is left of the lease. The clock is read before: standing still in between makes the deadline earlier, not later. */

@@ -55,17 +55,6 @@ static size_t waiting_width(void)
     return known ? size.ws_col : WAITING_WIDTH;
 }
 
-/* For how long it has been held. Of this library's records the token tells; see dynalock_kv_token. */
-static bool waiting_held_for(int64_t token, char *text, size_t size)
-{
-    int64_t held_ms = time_now_ms() - token / 1000;
-    bool plausible = token > INT64_C(1577836800000000) && held_ms > -INT64_C(86400000);
-    if (plausible) {
-        duration_print(held_ms > 0 ? held_ms / 1000 * 1000 : 0, text, size);
-    }
-    return plausible;
-}
-
 /* Who wrote the record tells the terminal nothing. Bytes, not letters, are counted: the line may be shorter. */
 static void waiting_print(const char *line, size_t width)
 {
@@ -82,9 +71,12 @@ static void waiting_tell(int code, int64_t token, const char *text)
     duration_print((process_clock_ms() - waiting.since_ms) / 1000 * 1000, waited, sizeof waited);
     if (code == DYNALOCK_ERR_NOT_ACQUIRED) {
         char held[32] = "";
-        bool known = waiting_held_for(token, held, sizeof held);
+        int64_t now_ms = time_now_ms(), since_ms = holder_since_ms(token, now_ms);
+        if (since_ms != 0) {
+            duration_print((now_ms - since_ms) / 1000 * 1000, held, sizeof held);
+        }
         (void)snprintf(line, sizeof line, "dynalock: %.80s: held%s%s by %.128s; waiting for %s",
-                       waiting.key, known ? " for " : "", held, text, waited);
+                       waiting.key, since_ms != 0 ? " for " : "", held, text, waited);
     } else {
         (void)snprintf(line, sizeof line, "dynalock: %.80s: waiting for %s: %s", waiting.key,
                        waited, text);
