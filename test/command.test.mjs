@@ -11,7 +11,7 @@ import { join, resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectRig } from './rig/client.mjs';
-import { KEY_ID, SECRET } from './rig/proxy.mjs';
+import { KEY_ID, SECRET, clientOf } from './rig/proxy.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const SERVER = process.env.DYNALOCK_TEST_SERVER;
@@ -32,10 +32,7 @@ before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'dynalock-command-'));
   environment = {
     ...process.env,
-    AWS_REGION: 'us-east-1',
-    AWS_ENDPOINT_URL_DYNAMODB: `http://127.0.0.1:${proxy.port}`,
-    AWS_ACCESS_KEY_ID: KEY_ID,
-    AWS_SECRET_ACCESS_KEY: SECRET,
+    ...clientOf(proxy.port),
     AWS_EC2_METADATA_DISABLED: 'true',
     DYNALOCK_TABLE: TABLE,
   };

@@ -9,15 +9,14 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { connectRig } from './rig/client.mjs';
-import { KEY_ID, SECRET } from './rig/proxy.mjs';
+import { clientOf, monotonicMs } from './rig/proxy.mjs';
 
 export const ROOT = resolve(import.meta.dirname, '..');
 export const SERVER = process.env.DYNALOCK_TEST_SERVER;
 const PARTITION = 'Lock';
 const LIMIT_MS = 20_000; // nothing here takes as long, on however busy a machine
 
-// CLOCK_MONOTONIC, as the rig's log has it.
-export const monotonicMs = () => Number(process.hrtime.bigint() / 1000n) / 1000;
+export { monotonicMs };
 
 // Until condition() is true, or is what it resolves to. → that
 export async function eventually(condition, what) {
@@ -84,10 +83,7 @@ class Bench {
       PATH: `${this.bin}:${process.env.PATH}`,
       HOME: this.folder,
       ...Object.fromEntries(Object.entries(process.env).filter(([name]) => /^[ALU]SAN_OPTIONS$|^UBSAN/.test(name))),
-      AWS_REGION: 'us-east-1',
-      AWS_ENDPOINT_URL_DYNAMODB: `http://127.0.0.1:${this.proxy.port}`,
-      AWS_ACCESS_KEY_ID: KEY_ID,
-      AWS_SECRET_ACCESS_KEY: SECRET,
+      ...clientOf(this.proxy.port),
       AWS_EC2_METADATA_DISABLED: 'true',
       DYNALOCK_TABLE: this.table,
       DYNALOCK_TEST_MARK: this.mark,

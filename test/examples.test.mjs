@@ -11,7 +11,7 @@ import { join, parse, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { connectRig } from './rig/client.mjs';
-import { KEY_ID, SECRET } from './rig/proxy.mjs';
+import { clientOf } from './rig/proxy.mjs';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const BUILT = join(ROOT, 'build/release');
@@ -31,10 +31,7 @@ before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'dynalock-examples-'));
   environment = {
     ...process.env,
-    AWS_REGION: 'us-east-1',
-    AWS_ENDPOINT_URL_DYNAMODB: `http://127.0.0.1:${proxy.port}`,
-    AWS_ACCESS_KEY_ID: KEY_ID,
-    AWS_SECRET_ACCESS_KEY: SECRET,
+    ...clientOf(proxy.port),
   };
 });
 

@@ -19,6 +19,15 @@ const upstream = new http.Agent({ keepAlive: true, timeout: 15_000 });
 export const KEY_ID = 'AKIDEXAMPLE000000001';
 export const SECRET = 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY';
 
+// The environment of a client of the proxy at that port.
+export const clientOf = port => ({
+  AWS_REGION: 'us-east-1',
+  AWS_ENDPOINT_URL_DYNAMODB: `http://127.0.0.1:${port}`,
+  AWS_ACCESS_KEY_ID: KEY_ID,
+  AWS_SECRET_ACCESS_KEY: SECRET,
+});
+
+// CLOCK_MONOTONIC, as the log has it.
 export const monotonicMs = () => Number(process.hrtime.bigint() / 1000n) / 1000;
 
 async function collect(stream) {

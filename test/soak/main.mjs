@@ -15,7 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { randomSource } from '../random.mjs';
 import { connectRig, startRig } from '../rig/client.mjs';
-import { KEY_ID, SECRET } from '../rig/proxy.mjs';
+import { clientOf } from '../rig/proxy.mjs';
 import { judge, readLog } from './history.mjs';
 
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -120,10 +120,7 @@ class Arena {
     return {
       ...process.env,
       ...faked,
-      AWS_REGION: 'us-east-1',
-      AWS_ENDPOINT_URL_DYNAMODB: `http://127.0.0.1:${this.fronts[front].port}`,
-      AWS_ACCESS_KEY_ID: KEY_ID,
-      AWS_SECRET_ACCESS_KEY: SECRET,
+      ...clientOf(this.fronts[front].port),
       SOAK_TABLE: this.table,
       SOAK_KEYS: KEYS.join(','),
       SOAK_LOG: log,
