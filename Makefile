@@ -39,14 +39,16 @@ BASE_CFLAGS = -fPIC -fvisibility=hidden -pthread $(WARNINGS) -I. $(DEPS_CFLAGS)
 SYSTEMS := $(if $(filter x86_64,$(shell uname -m)),bullseye i386 arm64)
 
 # The variants: all of them have their objects and a static library in build/<variant>.
-VARIANTS := release clang asan tsan $(SYSTEMS)
+VARIANTS := release clang asan tsan fuzz $(SYSTEMS)
 cc_release = $(CC)
 cc_clang = $(CLANG)
 cc_asan = $(CC)
 cc_tsan = $(CC)
+cc_fuzz = $(CLANG)
 flags_release = $(CFLAGS)
 flags_clang = -O2 -g
 flags_asan = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+flags_fuzz = -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 flags_tsan = -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 
 # Other systems: what they compile against and run with is fetched by tools/sysroots, and runs on x86-64 alone.
@@ -183,6 +185,10 @@ $(CXX_EXAMPLE_PROGRAMS): build/release/examples/%: examples/%.cpp dynalock.h bui
 	$(CXX) $(CPPFLAGS) -std=c++11 $(WARNINGS) -I. $(CXXFLAGS) $(LDFLAGS) -o $@ $< \
 		-Lbuild/release -ldynalock -Wl,-rpath,'$$ORIGIN/..' $(DEPS_LIBS)
 
+# ---- Fuzzers ------------------------------------------------------------------------------------
+
+-include fuzz/rules.mk
+
 # ---- Tests --------------------------------------------------------------------------------------
 
 # unit_*.c may use internal functions and need nothing. test_*.c use the public interface alone, on every
@@ -208,11 +214,13 @@ GATES := $(sort $(patsubst test/gates/%.sh,%,$(wildcard test/gates/*.sh)))
 # One line for each run: kind, variant, what to run, its argument. ONLY=part keeps what has it in its name.
 only = $(if $(ONLY),$(foreach item,$(1),$(if $(findstring $(ONLY),$(item)),$(item))),$(1))
 runs = $(foreach program,$(call only,$(4)),$(1)|$(2)|build/$(3)/test/$(program)|)
+# Each fuzzer, on what is kept of its earlier runs.
+fuzz_runs = $(foreach fuzzer,$(call only,$(FUZZERS)),unit|fuzz|build/asan/fuzz/$(fuzzer)|)
 gate_runs = $(foreach gate,$(call only,$(GATES)),$(foreach arg,$(or $(gate_args_$(gate)),-),gate|-|test/gates/$(gate).sh|$(arg)))
 
 OFFLINE_RUNS = $(call runs,unit,static,release,$(UNITS)) $(call runs,unit,asan,asan,$(UNITS)) \
 	$(call runs,unit,clang,clang,$(UNITS)) $(call runs,unit,tsan,tsan,$(THREADED_UNITS)) \
-	$(call runs,unit,fail,asan,$(FAIL_UNITS)) $(gate_runs)
+	$(call runs,unit,fail,asan,$(FAIL_UNITS)) $(fuzz_runs) $(gate_runs)
 # On both servers, as built for use (the shared library on one, the static one on the other) and with the address
 # sanitizer; on one, what is about other things than DynamoDB, the other ways to link the library, and the thread
 # sanitizer.
@@ -396,7 +404,7 @@ installcheck:
 # ---- The rest -----------------------------------------------------------------------------------
 
 format:
-	clang-format -i $(wildcard *.[ch] command/*.[ch] test/*.[ch] test/soak/*.c bench/*.[ch] examples/*.[ch] examples/*.cpp examples/*/*.[ch])
+	clang-format -i $(wildcard *.[ch] command/*.[ch] test/*.[ch] test/soak/*.c fuzz/*.[ch] bench/*.[ch] examples/*.[ch] examples/*.cpp examples/*/*.[ch])
 
 clean:
 	rm -rf build
@@ -406,6 +414,7 @@ help:
 	@echo 'make check          everything there is to check: libraries, packages and servers are fetched first'
 	@echo 'make check ONLY=x   the same, of what has x in its name'
 	@echo 'make guards         what the tests say when a guard of the library is taken out, one by one: half an hour'
+	@echo 'make fuzz SECONDS=n the fuzzers, for so long each; FUZZ=part: those with it in their names'
 	@echo 'make model          spin checks the model of the lock: 20 minutes; RUN=short: one'
 	@echo 'make check-offline  what needs neither network, root, servers nor Node'
 	@echo 'make soak MINUTES=n faults, stops and kills for so long, on each server; then what they believed is judged'

@@ -5,7 +5,7 @@ set -eu
 # What is suppressed: that system headers are not looked into, and that a public function or a member of a
 # public structure has no user within the library; and a check that takes what a loop begins with for what holds
 # in all its rounds.
-test/gates/files | grep -E '^[^/]*\.c$|^(command|examples|test)/.*\.c$' | cppcheck --quiet --std=c11 -I. -Itest \
+test/gates/files | grep -E '^[^/]*\.c$|^(command|examples|fuzz|test)/.*\.c$' | cppcheck --quiet --std=c11 -I. -Itest \
     --enable=warning,style,performance,portability --inline-suppr --error-exitcode=1 \
     --suppress=missingInclude --suppress=missingIncludeSystem --suppress=unusedStructMember \
     --suppress=knownConditionTrueFalse --suppress=unmatchedSuppression --file-list=-
