@@ -29,8 +29,11 @@ bool duration_parse(const char *text, int64_t *ms)
     }
     for (size_t i = 0; i < DURATION_UNITS; i++) {
         if (strcmp(text + digits, duration_units[i].name) == 0) {
-            *ms = number * duration_units[i].ms;
-            return number <= DURATION_MAX_MS / duration_units[i].ms;
+            bool fits = number <= DURATION_MAX_MS / duration_units[i].ms;
+            if (fits) {
+                *ms = number * duration_units[i].ms;
+            }
+            return fits;
         }
     }
     return false;
