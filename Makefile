@@ -132,8 +132,11 @@ $(foreach variant,$(VARIANTS),$(eval $(call VARIANT_RULES,$(variant))))
 .SECONDARY:
 
 # The shared library is made of the two files: a compiler that sees all at once needs a tenth less. Small before fast:
-# it costs about a microsecond a request. The tables left out are for exceptions thrown through C.
-SHARED_CFLAGS ?= -Os -fno-plt -fno-asynchronous-unwind-tables
+# it costs about a microsecond a request. The tables left out are for exceptions thrown through C; two
+# things that gcc does at -Os make it larger.
+ENLARGING := -fno-thread-jumps -fno-caller-saves
+no_enlarging = $(call once,no_enlarging,$(shell $(CC) -Werror $(ENLARGING) -E -xc /dev/null >/dev/null 2>&1 && echo $(ENLARGING)))
+SHARED_CFLAGS ?= -Os -fno-plt -fno-asynchronous-unwind-tables $(no_enlarging)
 SHARED_LDFLAGS ?= -Wl,-O1 -Wl,-z,noseparate-code
 
 build/release/$(SHARED): build/amalgamation/dynalock.c dynalock.map build/release/flags
