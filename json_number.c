@@ -212,12 +212,15 @@ static void number_round(double value, int precision, struct dlk_number *number)
 
 static void number_shortest(double value, struct dlk_number *number)
 {
-    int precision;
+    int twice;
 
-    for (precision = 15; precision <= 17; precision++) {
+    /* Just below a power of two, doubles are twice as dense: where the nearest text does not read back, the next one up may. */
+    for (twice = 2 * 15; twice <= 2 * 17; twice++) {
+        int precision = twice / 2;
         double back;
 
         number_round(value, precision, number);
+        number->digits[precision - 1] = (char)(number->digits[precision - 1] + twice % 2);
         back = number_read(number);
         if (!(back < value) && !(back > value)) {
             return;
