@@ -15,7 +15,7 @@
 #define ACQUIRE_ATTEMPT_MIN_MS 250
 #define ACQUIRE_LOOK_US \
     (INT64_C(20) * 1000) /* at the stop descriptor, in the one wait that is no poll */
-#define ACQUIRE_EXPIRES_MAX (INT64_MAX / DLK_SECOND - 86400) /* later is never */
+#define ACQUIRE_EXPIRES_MAX (INT64_MAX / DLK_SECOND / 2) /* later is never */
 #define ACQUIRE_IMPLAUSIBLE_US \
     (5 * DLK_SECOND) /* that much later than its lease, no record should expire */
 #define ACQUIRE_SHORTEST_US (INT64_C(100) * 1000)
@@ -230,6 +230,11 @@ static enum acquire_step acquire_consider(struct acquisition *a, const dynalock_
         a->taken_from = DYNALOCK_EVENT_ADOPTED;
         return ACQUIRE_WON; /* this very write: its answer was lost */
     }
+    if (dlk_version_is_spent(kv->version)) {
+        (void)dlk_fail(&a->error, DYNALOCK_ERR_TYPE,
+                       "the record's version is at the end of its range");
+        return ACQUIRE_FAIL;
+    }
     if (dlk_record_of(kv, lock->tenure)) {
         /* An earlier try's: no lease counts from it, so it is written anew. */
         a->taken_from = DYNALOCK_EVENT_ADOPTED;
@@ -237,11 +242,6 @@ static enum acquire_step acquire_consider(struct acquisition *a, const dynalock_
     }
     if (dlk_record_of(kv, lock->finished) || dlk_record_of(kv, lock->abandoned)) {
         return acquire_create(a, kv);
-    }
-    if (dlk_version_is_spent(kv->version)) {
-        (void)dlk_fail(&a->error, DYNALOCK_ERR_TYPE,
-                       "the record's version is at the end of its range");
-        return ACQUIRE_FAIL;
     }
     if (acquire_may_take(a, kv, &look_us)) {
         a->taken_from = kv->expires == DLK_TOMBSTONE ? 0 : DYNALOCK_EVENT_TAKEN_OVER;

@@ -82,6 +82,9 @@ bool dlk_is_utf8(const char *text, size_t length);
 /* Valid UTF-8 of min to max bytes: 0, or DYNALOCK_ERR_ARGUMENT with a message naming `what`. */
 int dlk_check_text(const char *text, size_t min, size_t max, const char *what,
                    dynalock_error *error);
+/* jansson reads JSON by recursion, and threads may have small stacks. An answer with a record of 32 levels has 71. */
+enum { DLK_JSON_DEPTH_MAX = 128 };
+bool dlk_json_is_shallow(const char *text, size_t length);
 /* Text for a request body: quoted and escaped; it must be valid UTF-8 (see dlk_check_text). */
 void dlk_json_string(struct dlk_buffer *buffer, const char *text, size_t length);
 void dlk_base64_encode(struct dlk_buffer *buffer, const unsigned char *bytes, size_t length);
@@ -121,7 +124,7 @@ size_t dlk_number_size(const struct dlk_number *number); /* as DynamoDB counts i
 /* ---- json_value.c: values to be written; json_value.c, json_read.c and json_codec.c know
  * jansson.h -- */
 
-enum { DLK_ITEM_MAX = 409600, DLK_ATTRIBUTE_NAME_MAX = 65535 };
+enum { DLK_ITEM_MAX = 409600, DLK_ATTRIBUTE_NAME_MAX = 65535, DLK_KEY_MAX = 1024 };
 
 /* Appends value's attribute value ({"S":"..."}), and adds to *size its size as DynamoDB counts it.
  * Not for DYNALOCK_VALUE_NONE. Everything that DynamoDB would refuse is refused with a message that
@@ -185,7 +188,7 @@ struct dynalock_kv {
 struct dlk_page { /* of a Query */
     dynalock_kv **items;
     size_t count;
-    char *last_key; /* LastEvaluatedKey as JSON text; NULL: that was the last page */
+    char *last_key; /* the key of LastEvaluatedKey; NULL: that was the last page */
 };
 
 struct dlk_service_error { /* an error body */

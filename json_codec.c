@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The bodies of answers, and the records in them. */
+#include "internal.h"
+
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "internal.h"
 
 static int codec_no_memory(dynalock_error *error)
 {
@@ -133,7 +133,9 @@ static int codec_tenure(const json_t *item, dynalock_kv *kv, dynalock_error *err
     if (dlk_attribute_floor(json_object_get(item, "lease"), &lease, &exact) && exact && lease > 0) {
         kv->lease_ms = lease;
     }
-    kv->current = kv->nonce != NULL && codec_nonce_names(kv->nonce, kv->version);
+    /* What none of ours can have written could not be written over, either. */
+    kv->current = kv->nonce != NULL && strlen(kv->nonce) < DLK_NONCE_SIZE && kv->version > 0 &&
+                  kv->version < INT64_MAX && codec_nonce_names(kv->nonce, kv->version);
     return DYNALOCK_OK;
 }
 
@@ -192,6 +194,9 @@ static int codec_load(const char *body, size_t length, json_t **root, dynalock_e
     json_error_t failure;
     json_t *json;
 
+    if (!dlk_json_is_shallow(body, length)) {
+        return codec_bad(error, "it is nested too deep");
+    }
     memset(&failure, 0, sizeof failure);
     json = json_loadb(length > 0 ? body : "", length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL,
                       &failure);
@@ -247,33 +252,20 @@ int dlk_json_item(const char *body, size_t length, dynalock_kv **kv, dynalock_er
     return code;
 }
 
-static int codec_dump(const char *bytes, size_t length, void *buffer)
-{
-    dlk_buffer_bytes(buffer, bytes, length);
-    return dlk_buffer_ok(buffer) ? 0 : -1;
-}
-
 static int codec_last_key(const json_t *root, struct dlk_page *page, dynalock_error *error)
 {
     const json_t *last = json_object_get(root, "LastEvaluatedKey");
-    struct dlk_buffer text;
+    struct codec_text name;
 
     if (last == NULL || json_is_null(last)) {
         return DYNALOCK_OK;
     }
-    if (json_object_size(last) == 0) {
-        return codec_bad(error, "LastEvaluatedKey is no object with a key");
+    name = codec_string(last, "name");
+    if (name.text == NULL || name.length > DLK_KEY_MAX) {
+        return codec_bad(error, "LastEvaluatedKey has no name");
     }
-    dlk_buffer_init(&text, DLK_ITEM_MAX);
-    if (json_dump_callback(last, codec_dump, &text, JSON_COMPACT) != 0) {
-        bool too_large = text.too_large;
-
-        dlk_buffer_free(&text);
-        return too_large ? codec_bad(error, "LastEvaluatedKey is too long")
-                         : codec_no_memory(error);
-    }
-    page->last_key = text.data;
-    return DYNALOCK_OK;
+    page->last_key = strdup(name.text);
+    return page->last_key != NULL ? DYNALOCK_OK : codec_no_memory(error);
 }
 
 static int codec_items(const json_t *items, struct dlk_page *page, dynalock_error *error)
@@ -519,22 +511,22 @@ void dynalock_list_free(dynalock_kv **items, size_t count)
 
 const char *dynalock_kv_partition(const dynalock_kv *kv)
 {
-    return kv->partition;
+    return kv != NULL ? kv->partition : NULL;
 }
 
 const char *dynalock_kv_key(const dynalock_kv *kv)
 {
-    return kv->key;
+    return kv != NULL ? kv->key : NULL;
 }
 
 int64_t dynalock_kv_version(const dynalock_kv *kv)
 {
-    return kv->version;
+    return kv != NULL ? kv->version : 0;
 }
 
 int64_t dynalock_kv_expires_ms(const dynalock_kv *kv)
 {
-    if (!kv->has_expires) {
+    if (kv == NULL || !kv->has_expires) {
         return 0;
     }
     if (kv->expires == 0) {
@@ -548,12 +540,12 @@ int64_t dynalock_kv_expires_ms(const dynalock_kv *kv)
 
 const char *dynalock_kv_type(const dynalock_kv *kv)
 {
-    return dlk_attribute_type(kv->payload);
+    return kv != NULL ? dlk_attribute_type(kv->payload) : NULL;
 }
 
 static bool codec_is_lock(const dynalock_kv *kv)
 {
-    return kv->current && kv->lease_ms > 0;
+    return kv != NULL && kv->current && kv->lease_ms > 0;
 }
 
 const char *dynalock_kv_holder(const dynalock_kv *kv)

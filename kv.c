@@ -6,10 +6,10 @@
 #include <string.h>
 
 #define KV_TTL_MS 20000
-#define KV_KEY_MAX 1024
 #define KV_ITEM_MAX ((size_t)400 * 1024)
 #define KV_TIME_MAX_MS (INT64_C(100) * 365 * 86400 * 1000)
-#define KV_ROUNDS 4 /* of a create that keeps meeting other records */
+#define KV_ROUNDS 4        /* of a create that keeps meeting other records */
+#define LIST_EMPTY_MAX 100 /* pages without a record, one after another */
 
 /* ---- What the operations share ---- */
 
@@ -33,7 +33,7 @@ static int kv_begin(struct kv_operation *operation, dynalock_store *store, const
     if (code != 0) {
         return code;
     }
-    code = dlk_check_text(key, 1, KV_KEY_MAX, "key", error);
+    code = dlk_check_text(key, 1, DLK_KEY_MAX, "key", error);
     if (code != 0) {
         dlk_leave(store);
         return code;
@@ -534,7 +534,7 @@ static int list_hand_over(dynalock_store *store, struct dlk_page *page, list_tak
 /* Reads the page that starts at *start_key (NULL: the first), and hands it over; *start_key becomes
  * the next one's (NULL: that was the last). */
 static int list_page(struct dlk_call *call, const char *prefix, bool consistent, char **start_key,
-                     list_take_fn take, void *context, dynalock_error *error)
+                     unsigned *empty, list_take_fn take, void *context, dynalock_error *error)
 {
     struct dlk_page page = {0};
     dlk_request_query(call->store, call, prefix, consistent, *start_key);
@@ -546,25 +546,29 @@ static int list_page(struct dlk_call *call, const char *prefix, bool consistent,
     if (code == 0) {
         code = list_hand_over(call->store, &page, take, context);
     }
+    /* Keys come in the order of their bytes. */
     bool stuck =
-        *start_key != NULL && page.last_key != NULL && strcmp(*start_key, page.last_key) == 0;
+        *start_key != NULL && page.last_key != NULL && strcmp(page.last_key, *start_key) <= 0;
     free(*start_key);
     *start_key = page.last_key;
     page.last_key = NULL;
+    *empty = page.count > 0 ? 0 : *empty + 1;
     dlk_page_free(&page);
-    return code == 0 && stuck ? dlk_fail(error, DYNALOCK_ERR_BAD_RESPONSE,
-                                         "Query: the LastEvaluatedKey is that of the page before")
-                              : code;
+    return code == 0 && (stuck || *empty > LIST_EMPTY_MAX)
+               ? dlk_fail(error, DYNALOCK_ERR_BAD_RESPONSE,
+                          "Query: its pages lead nowhere; see LastEvaluatedKey")
+               : code;
 }
 
 static int list_pages(struct dlk_call *call, const char *prefix, bool consistent, list_take_fn take,
                       void *context, dynalock_error *error)
 {
     char *start_key = NULL;
-    int code = list_page(call, prefix, consistent, &start_key, take, context, error);
-    while (code == 0 && start_key != NULL) {
-        code = list_page(call, prefix, consistent, &start_key, take, context, error);
-    }
+    unsigned empty = 0;
+    int code;
+    do {
+        code = list_page(call, prefix, consistent, &start_key, &empty, take, context, error);
+    } while (code == 0 && start_key != NULL);
     free(start_key);
     return code;
 }
@@ -580,7 +584,7 @@ static int list_run(dynalock_store *store, const char *prefix, const dynalock_re
     }
     code = kv_check_read(options, &consistent, error);
     if (code == 0 && prefix != NULL) {
-        code = dlk_check_text(prefix, 0, KV_KEY_MAX, "prefix", error);
+        code = dlk_check_text(prefix, 0, DLK_KEY_MAX, "prefix", error);
     }
     if (code == 0) {
         dlk_call_init(store, &call, "Query", prefix);

@@ -406,7 +406,9 @@ static void cleanup_removed(struct dlk_call *call)
     bool refused = call->code == DLK_CONDITION_FAILED;
     bool settled = call->code == 0 || (refused && !call->unanswered);
     cleanup->known.version = 0;
-    if (refused && !dlk_call_shows_record(call)) {
+    if (refused && dlk_store_boot_us(cleanup->store) >= cleanup->until_us) {
+        cleanup_done(cleanup);
+    } else if (refused && !dlk_call_shows_record(call)) {
         cleanup_read(cleanup);
     } else if (refused && dlk_cleanup_find(cleanup, call->service.item)) {
         cleanup_remove(cleanup); /* a renewal whose answer was lost has made it a later version */

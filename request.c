@@ -84,8 +84,11 @@ void dlk_request_query(dynalock_store *store, struct dlk_call *call, const char 
     }
     dlk_buffer_text(body, "}");
     if (start_key != NULL) {
-        dlk_buffer_text(body, ",\"ExclusiveStartKey\":");
-        dlk_buffer_text(body, start_key);
+        dlk_buffer_text(body, ",\"ExclusiveStartKey\":{");
+        request_s(body, "id", store->partition);
+        request_comma(body);
+        request_s(body, "name", start_key);
+        dlk_buffer_text(body, "}");
     }
     dlk_buffer_text(body, consistent ? ",\"ConsistentRead\":true}" : "}");
 }

@@ -201,6 +201,8 @@ static void test_tenure(void **state)
         {"{\"S\":\"0123456789ABCDEF0123456789abcdef.1.7\"}", "{\"S\":\"h\"}", "{\"N\":\"5\"}",
          false, 0},
         {"{\"S\":\"\"}", "{\"S\":\"h\"}", "{\"N\":\"5\"}", false, 0},
+        {"{\"S\":\"" NONCE ".00000000000000000000000000000000000000000000001.7\"}", "{\"S\":\"h\"}",
+         "{\"N\":\"5\"}", false, 0},
     };
     size_t i;
 
@@ -220,6 +222,66 @@ static void test_tenure(void **state)
         holder = dynalock_kv_holder(kv);
         assert_int_equal(holder != NULL, cases[i].lease_ms > 0 && cases[i].holder[2] == 'S');
         dynalock_kv_free(kv);
+    }
+}
+
+/* A stranger can write any version, and the nonce that names it. */
+static void test_versions_of_no_tenure(void **state)
+{
+    static const struct {
+        const char *version;
+        bool current;
+    } cases[] = {{"-9223372036854775808", false},
+                 {"-1", false},
+                 {"0", false},
+                 {"1", true},
+                 {"9223372036854775806", true},
+                 {"9223372036854775807", false}};
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < COUNT(cases); i++) {
+        char body[300];
+        dynalock_kv *kv;
+
+        (void)snprintf(
+            body, sizeof body,
+            ITEM("\"version\":{\"N\":\"%s\"},\"lease\":{\"N\":\"5\"},\"nonce\":{\"S\":\"" NONCE
+                 ".1.1.%s\"}"),
+            cases[i].version, cases[i].version);
+        kv = kv_of(body);
+        assert_int_equal(kv->current, cases[i].current);
+        assert_int_equal(dynalock_kv_token(kv) != 0, cases[i].current && i != 3);
+        dynalock_kv_free(kv);
+    }
+}
+
+/* Of the depth in lists, with what looks like more of it in a string. */
+static void test_depth(void **state)
+{
+    static const size_t depths[] = {1, DLK_JSON_DEPTH_MAX - 1, DLK_JSON_DEPTH_MAX, 2000, 1000000};
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < COUNT(depths); i++) {
+        size_t depth = depths[i];
+        char *body = malloc(2 * depth + 64);
+        size_t start;
+        dynalock_error error;
+
+        assert_non_null(body);
+        start = (size_t)sprintf(body, "{\"x\":\"[[[{{{\\\"[[[\",\"y\":");
+        memset(body + start, '[', depth);
+        memset(body + start + depth, ']', depth);
+        (void)sprintf(body + start + 2 * depth, "}");
+        assert_int_equal(dlk_json_is_object(body, strlen(body)), depth < DLK_JSON_DEPTH_MAX);
+        if (depth >= DLK_JSON_DEPTH_MAX) {
+            dynalock_kv *kv = NULL;
+            assert_int_equal(dlk_json_item(body, strlen(body), &kv, &error),
+                             DYNALOCK_ERR_BAD_RESPONSE);
+            assert_non_null(strstr(error.message, "nested"));
+        }
+        free(body);
     }
 }
 
@@ -255,7 +317,7 @@ static void test_page(void **state)
     static const char two[] =
         "{\"Items\":[{" KEYS ",\"version\":{\"N\":\"1\"}},{" KEYS
         ",\"version\":{\"N\":\"2\"}}],\"LastEvaluatedKey\":{\"id\":{\"S\":\"p\"},"
-        "\"name\":{\"S\":\"a\\u0000\\\"\xC3\xA9\"}}}";
+        "\"name\":{\"S\":\"a\\\"\xC3\xA9\"}}}";
     static const char *const bad[] = {
         "{}",
         "{\"Items\":{}}",
@@ -264,6 +326,9 @@ static void test_page(void **state)
         "{\"Items\":[{" KEYS ",\"version\":{\"N\":\"1\"}},{" KEYS "}]}",
         "{\"Items\":[],\"LastEvaluatedKey\":{}}",
         "{\"Items\":[],\"LastEvaluatedKey\":[1]}",
+        "{\"Items\":[],\"LastEvaluatedKey\":{\"id\":{\"S\":\"p\"}}}",
+        "{\"Items\":[],\"LastEvaluatedKey\":{\"name\":{\"B\":\"YQ==\"}}}",
+        "{\"Items\":[],\"LastEvaluatedKey\":{\"name\":{\"S\":\"a\\u0000\"}}}",
     };
     struct dlk_page page;
     size_t i;
@@ -272,8 +337,7 @@ static void test_page(void **state)
     assert_int_equal(dlk_json_page(two, strlen(two), &page, NULL), DYNALOCK_OK);
     assert_int_equal(page.count, 2);
     assert_int_equal(dynalock_kv_version(page.items[1]), 2);
-    assert_string_equal(page.last_key,
-                        "{\"id\":{\"S\":\"p\"},\"name\":{\"S\":\"a\\u0000\\\"\xC3\xA9\"}}");
+    assert_string_equal(page.last_key, "a\"\xC3\xA9");
     dlk_page_free(&page);
     dlk_page_free(&page);
     assert_int_equal(dlk_json_page("{\"Items\":[]}", 12, &page, NULL), DYNALOCK_OK);
@@ -452,7 +516,7 @@ static const char everything[] =
     "\"a\":{\"L\":[{\"N\":\"1.5\"},{\"B\":\"Zg==\"},{\"BOOL\":true},{\"NULL\":true}]},"
     "\"b\":{\"NS\":[\"1\",\"2\"]},\"c\":{\"SS\":[\"x\"]}}}},\"Items\":[{" KEYS
     ",\"version\":{\"N\":\"1\"}}],"
-    "\"LastEvaluatedKey\":{\"id\":{\"S\":\"p\"}},\"Table\":{\"TableStatus\":\"ACTIVE\",\"KeySchema\":[" KEY(
+    "\"LastEvaluatedKey\":{\"name\":{\"S\":\"p\"}},\"Table\":{\"TableStatus\":\"ACTIVE\",\"KeySchema\":[" KEY(
         "id", "HASH") "]},\"TimeToLiveDescription\":{\"TimeToLiveStatus\":\"ENABLED\"}}";
 
 /* Every body is in memory of its own size, so that a sanitizer sees what reads past it. */
@@ -592,12 +656,20 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_record_refused), cmocka_unit_test(test_record),
-        cmocka_unit_test(test_expires),        cmocka_unit_test(test_tenure),
-        cmocka_unit_test(test_kv_make),        cmocka_unit_test(test_page),
-        cmocka_unit_test(test_table),          cmocka_unit_test(test_ttl),
-        cmocka_unit_test(test_error_body),     cmocka_unit_test(test_error_item),
-        cmocka_unit_test(test_mutations),      cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_record_refused),
+        cmocka_unit_test(test_record),
+        cmocka_unit_test(test_expires),
+        cmocka_unit_test(test_tenure),
+        cmocka_unit_test(test_versions_of_no_tenure),
+        cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_kv_make),
+        cmocka_unit_test(test_page),
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_ttl),
+        cmocka_unit_test(test_error_body),
+        cmocka_unit_test(test_error_item),
+        cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_no_memory),
     };
 
     json_set_alloc_funcs(jansson_alloc, jansson_release);
