@@ -135,21 +135,17 @@ static int table_enable_ttl(struct dlk_call *call, dynalock_table_report *report
     dlk_request_enable_ttl(call->store, call);
     int code = dlk_call_complete(call);
     if (code != 0) {
-        dynalock_error own;
-        code = table_judge_ttl_failure(call, code, report, &own);
-        if (code == DYNALOCK_ERR_REFUSED && table_read_ttl(call, report, NULL) == 0 &&
-            report->ttl != DYNALOCK_TTL_DISABLED) {
-            return 0; /* another was quicker */
-        }
-        if (code != 0 && error != NULL) {
-            *error = own;
-        }
-        return code;
+        code = table_judge_ttl_failure(call, code, report, error);
+        bool another_was_quicker = code == DYNALOCK_ERR_REFUSED &&
+                                   table_read_ttl(call, report, NULL) == 0 &&
+                                   report->ttl != DYNALOCK_TTL_DISABLED;
+        return another_was_quicker ? 0 : code;
     }
     table_warn(report, DYNALOCK_TTL_ENABLED, "");
     return 0;
 }
 
+/* May fill *error on the way to a success. */
 static int table_create(struct dlk_call *call, int64_t wait_ms, dynalock_table_report *report,
                         dynalock_error *error)
 {
@@ -204,6 +200,7 @@ int dynalock_table_create(dynalock_store *store, int64_t wait_ms, dynalock_table
 {
     struct dlk_call call;
     dynalock_table_report made = {0};
+    dynalock_error own;
     if (wait_ms < 0 || wait_ms > 86400000) {
         return dlk_fail(error, DYNALOCK_ERR_ARGUMENT, "wait_ms is not within 0 to 86,400,000");
     }
@@ -212,9 +209,12 @@ int dynalock_table_create(dynalock_store *store, int64_t wait_ms, dynalock_table
         return code;
     }
     dlk_call_init(store, &call, "DescribeTable", NULL);
-    code = table_create(&call, wait_ms > 0 ? wait_ms : TABLE_WAIT_MS, &made, error);
+    code = table_create(&call, wait_ms > 0 ? wait_ms : TABLE_WAIT_MS, &made, &own);
     dlk_call_free(&call);
     dlk_leave(store);
+    if (code != 0 && error != NULL) {
+        *error = own;
+    }
     if (code == 0 && report != NULL) {
         *report = made;
     }
