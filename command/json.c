@@ -5,8 +5,15 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static bool json_write(const json_t *value);
+
+/* A terminal obeys control characters, and there are others than those that JSON escapes. */
+static size_t json_flags(void)
+{
+    return isatty(STDOUT_FILENO) ? JSON_ENCODE_ANY | JSON_ENSURE_ASCII : JSON_ENCODE_ANY;
+}
 
 /* The fewest digits that are the same number again. */
 static bool json_write_real(const json_t *value)
@@ -38,7 +45,7 @@ static bool json_write_array(const json_t *value)
 static bool json_write_text(const char *text)
 {
     json_t *string = json_string(text);
-    bool written = string != NULL && json_dumpf(string, stdout, JSON_ENCODE_ANY) == 0;
+    bool written = string != NULL && json_dumpf(string, stdout, json_flags()) == 0;
     json_decref(string);
     return written;
 }
@@ -66,7 +73,7 @@ static bool json_write(const json_t *value)
     case JSON_REAL: return json_write_real(value);
     case JSON_ARRAY: return json_write_array(value);
     case JSON_OBJECT: return json_write_object(value);
-    default: return json_dumpf(value, stdout, JSON_ENCODE_ANY) == 0;
+    default: return json_dumpf(value, stdout, json_flags()) == 0;
     }
 }
 

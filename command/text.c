@@ -7,11 +7,16 @@
 #include <string.h>
 #include <time.h>
 
-/* How many bytes a control character has here: C0, DEL, or C1 as UTF-8; 0: it is none. */
+/* How many bytes a control character has here: C0, DEL, or as UTF-8 C1, an end of a line or paragraph, and what turns the
+ * direction of writing (U+2028 to U+202E, U+2066 to U+2069); 0: it is none. */
 static size_t control_length(const unsigned char *at)
 {
     if (at[0] < 0x20 || at[0] == 0x7f) {
         return 1;
+    }
+    if (at[0] == 0xe2 && ((at[1] == 0x80 && at[2] >= 0xa8 && at[2] <= 0xae) ||
+                          (at[1] == 0x81 && at[2] >= 0xa6 && at[2] <= 0xa9))) {
+        return 3;
     }
     return at[0] == 0xc2 && at[1] >= 0x80 && at[1] <= 0x9f ? 2 : 0;
 }
@@ -32,7 +37,7 @@ void text_escape(const char *text, char *escaped, size_t size)
 {
     const unsigned char *at = (const unsigned char *)text;
     size_t length = 0;
-    while (*at != '\0' && length + 9 < size) { /* what one character may become, and a NUL */
+    while (*at != '\0' && length + 13 < size) { /* what one character may become, and a NUL */
         size_t control = control_length(at);
         if (control == 0) {
             escaped[length++] = (char)*at++;

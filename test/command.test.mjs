@@ -312,13 +312,17 @@ describe('ls', { concurrency: true }, () => {
 
   test('control characters are escaped', async () => {
     const here = ['--partition', 'odd'];
-    const key = 'a\x1b[31m\n\u009bé';
+    const key = 'a\x1b[31m\n\u009bé\u202e\u2066';
+    const shown = /^a\\x1b\[31m\\n\\xc2\\x9bé\\xe2\\x80\\xae\\xe2\\x81\\xa6 {2}\d/m;
     await ok(['put', key, '', ...here]);
-    assert.match(await ok(['ls', ...here]), /^a\\x1b\[31m\\n\\xc2\\x9bé {2}\d/m);
+    assert.match(await ok(['ls', ...here]), shown);
     assert.equal(objects(await ok(['ls', '--json', ...here]))[0].key, key);
     const { status, out } = await onTerminal(['ls', ...here]);
     assert.equal(status, 0);
-    assert.match(out, /^a\\x1b\[31m\\n\\xc2\\x9bé {2}\d/m);
+    assert.match(out, shown);
+    const json = (await onTerminal(['ls', '--json', ...here])).out.trim();
+    assert.match(json, /^[ -~]*$/);
+    assert.equal(JSON.parse(json).key, key);
     await refused(1, ['rm', `${key}x`, '--if-version', '1', ...here], /^dynalock: a\\x1b\[31m\\n/);
   });
 
