@@ -379,7 +379,7 @@ static int value_write_attribute(struct value_writer *writer, const json_t *json
     struct dlk_place here = {place, NULL, 0};
     int code;
 
-    if (only != NULL) {
+    if (only != NULL && strlen(json_object_iter_key(only)) == value_key_length(only)) {
         type = value_find_type(json_object_iter_key(only));
     }
     if (type == NULL) {

@@ -148,6 +148,11 @@ static void test_utf8_refused(void **state)
     assert_refused(dynalock_json(object), DYNALOCK_ERR_ARGUMENT,
                    "a member with U+0000 in its name");
     json_decref(object);
+    object = json_object();
+    assert_int_equal(json_object_setn_new_nocheck(object, "S\0x", 3, json_string("x")), 0);
+    assert_refused(dynalock_attribute(object), DYNALOCK_ERR_ARGUMENT,
+                   "with one member that is a type");
+    json_decref(object);
 #endif
 }
 
