@@ -406,19 +406,24 @@ static void call_fail_service(struct dlk_call *call)
 {
     struct dlk_service_error *service = &call->service;
     int status = call->exchange.status;
-    if (service->name[0] == '\0' && status < 500 && status != 429) {
+    if (service->name[0] == '\0' && !service->item_unreadable && status < 500 && status != 429) {
         call_fail_bad_response(call, "the answer has no error of DynamoDB's in it");
         call->unanswered = true;
         return;
     }
     const struct client_meaning *meaning = client_find_meaning(service->name);
-    int code = status >= 500   ? DYNALOCK_ERR_SERVICE
-               : status == 429 ? DYNALOCK_ERR_THROTTLED
-                               : DYNALOCK_ERR_REFUSED;
+    int code = status >= 500              ? DYNALOCK_ERR_SERVICE
+               : status == 429            ? DYNALOCK_ERR_THROTTLED
+               : service->item_unreadable ? DLK_CONDITION_FAILED
+                                          : DYNALOCK_ERR_REFUSED;
     if (meaning != NULL) {
         code = meaning->code;
     } else if (code == DYNALOCK_ERR_REFUSED && strstr(service->message, "Item size") != NULL) {
         code = DYNALOCK_ERR_TOO_LARGE;
+    }
+    if (code == DLK_CONDITION_FAILED &&
+        strstr(call->body.data, "\"ConditionExpression\"") == NULL) {
+        code = DYNALOCK_ERR_REFUSED; /* none was sent */
     }
     call->throttled = call->throttled || code == DYNALOCK_ERR_THROTTLED;
     call->code = code;

@@ -82,9 +82,10 @@ bool dlk_is_utf8(const char *text, size_t length);
 /* Valid UTF-8 of min to max bytes: 0, or DYNALOCK_ERR_ARGUMENT with a message naming `what`. */
 int dlk_check_text(const char *text, size_t min, size_t max, const char *what,
                    dynalock_error *error);
-/* jansson reads JSON by recursion, and threads may have small stacks. An answer with a record of 32 levels has 71. */
-enum { DLK_JSON_DEPTH_MAX = 128 };
-bool dlk_json_is_shallow(const char *text, size_t length);
+/* jansson reads JSON by recursion, and threads may have small stacks: a record of 32 levels makes an answer of some 70.
+ * And it makes some 200 bytes of a part: DynamoDB's largest page, of empty strings, has 2.1 million. */
+enum { DLK_JSON_DEPTH_MAX = 128, DLK_JSON_PARTS_MAX = 2500000 };
+bool dlk_json_is_sane(const char *text, size_t length);
 /* Text for a request body: quoted and escaped; it must be valid UTF-8 (see dlk_check_text). */
 void dlk_json_string(struct dlk_buffer *buffer, const char *text, size_t length);
 void dlk_base64_encode(struct dlk_buffer *buffer, const unsigned char *bytes, size_t length);

@@ -194,8 +194,8 @@ static int codec_load(const char *body, size_t length, json_t **root, dynalock_e
     json_error_t failure;
     json_t *json;
 
-    if (!dlk_json_is_shallow(body, length)) {
-        return codec_bad(error, "it is nested too deep");
+    if (!dlk_json_is_sane(body, length)) {
+        return codec_bad(error, "it is nested too deep, or has too many parts");
     }
     memset(&failure, 0, sizeof failure);
     json = json_loadb(length > 0 ? body : "", length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL,
@@ -447,11 +447,7 @@ void dlk_json_error(const char *body, size_t length, struct dlk_service_error *e
     int code;
 
     memset(error, 0, sizeof *error);
-    code = codec_load(body, length, &root, NULL);
-    if (code != DYNALOCK_OK) {
-        error->out_of_memory = code == DYNALOCK_ERR_MEMORY;
-        return;
-    }
+    code = codec_load(body, length, &root, &problem); /* without a root, nothing is found below */
     codec_error_name(codec_text(root, "__type"), error->name, sizeof error->name);
     message = codec_text(root, "message");
     if (message[0] == '\0') {
@@ -459,9 +455,13 @@ void dlk_json_error(const char *body, size_t length, struct dlk_service_error *e
     }
     dlk_copy_text(error->message, sizeof error->message, message);
     item = json_object_get(root, "Item");
-    code = item != NULL ? codec_record(item, &error->item, &problem) : DYNALOCK_OK;
+    if (item != NULL) {
+        code = codec_record(item, &error->item, &problem);
+    }
     error->out_of_memory = code == DYNALOCK_ERR_MEMORY;
-    error->item_unreadable = code != DYNALOCK_OK && !error->out_of_memory;
+    /* Of all that is in an error, only a record can have names that cannot be read: TYPE. */
+    error->item_unreadable =
+        code == DYNALOCK_ERR_TYPE || (item != NULL && code == DYNALOCK_ERR_BAD_RESPONSE);
     if (error->item_unreadable) {
         dlk_copy_text(error->item_problem, sizeof error->item_problem, problem.message);
     }

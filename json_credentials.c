@@ -19,9 +19,8 @@ void dlk_found_free(struct dlk_found *found)
 
 static json_t *creds_load(const char *text, size_t length)
 {
-    json_t *json = text != NULL && dlk_json_is_shallow(text, length)
-                       ? json_loadb(text, length, 0, NULL)
-                       : NULL;
+    json_t *json =
+        text != NULL && dlk_json_is_sane(text, length) ? json_loadb(text, length, 0, NULL) : NULL;
     if (json != NULL && !json_is_object(json)) {
         json_decref(json);
         return NULL;

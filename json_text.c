@@ -19,24 +19,28 @@ bool dlk_is_utf8(const char *text, size_t length)
     return true;
 }
 
-bool dlk_json_is_shallow(const char *text, size_t length)
+bool dlk_json_is_sane(const char *text, size_t length)
 {
     bool quoted = false;
     size_t depth = 0;
+    size_t parts = 0;
     size_t i;
 
-    for (i = 0; i < length && depth <= DLK_JSON_DEPTH_MAX; i++) {
+    for (i = 0; i < length && depth <= DLK_JSON_DEPTH_MAX && parts <= DLK_JSON_PARTS_MAX; i++) {
         if (text[i] == '"') {
             quoted = !quoted;
         } else if (quoted) {
             i += text[i] == '\\' ? 1U : 0U;
         } else if (text[i] == '[' || text[i] == '{') {
             depth++;
+            parts++;
+        } else if (text[i] == ',') {
+            parts++;
         } else if (depth > 0 && (text[i] == ']' || text[i] == '}')) {
             depth--;
         }
     }
-    return depth <= DLK_JSON_DEPTH_MAX;
+    return depth <= DLK_JSON_DEPTH_MAX && parts <= DLK_JSON_PARTS_MAX;
 }
 
 int dlk_check_text(const char *text, size_t min, size_t max, const char *what,

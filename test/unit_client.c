@@ -169,7 +169,7 @@ static void test_answers_mean_what_they_say(void **state)
         int code;
         bool again;
     } cases[] = {
-        {400, "ConditionalCheckFailedException", DLK_CONDITION_FAILED, false},
+        {400, "ConditionalCheckFailedException", DYNALOCK_ERR_REFUSED, false}, /* of no condition */
         {400, "ValidationException", DYNALOCK_ERR_REFUSED, false},
         {400, "ResourceNotFoundException", DYNALOCK_ERR_NO_TABLE, false},
         {400, "AccessDeniedException", DYNALOCK_ERR_NOT_AUTHORIZED, false},
