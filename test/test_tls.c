@@ -376,7 +376,7 @@ static void puts_at(struct bench *b, const char *name, int count, int pause_ms, 
     assert_int_equal(dynalock_store_counters(store, &counters), 0);
     print_message("%s: %d puts, %d connections, %d of them sent again by libcurl\n", name, count,
                   (int)counters.connections, (int)counters.unanswered);
-    assert_true(counters.connections > 2 || !reload);
+    assert_true(counters.connections > 1 || !reload); /* old workers may stay for long */
     dynalock_close(store);
     bench_reset(b);
 }
