@@ -8,6 +8,9 @@
 #include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/auxv.h>
+#endif
 
 static CURLcode easy_global_result = CURLE_FAILED_INIT;
 
@@ -78,9 +81,20 @@ CURLM *dlk_easy_multi(void)
     return multi;
 }
 
+/* What libcurl would take a proxy from; a set-user-id program does not. */
+static bool easy_trusts_environment(void)
+{
+#ifdef __linux__
+    return getauxval(AT_SECURE) == 0;
+#else
+    return geteuid() == getuid() && getegid() == getgid();
+#endif
+}
+
 bool dlk_easy_set(CURL *easy, const char *url, const char *ca_file)
 {
     return curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK &&
+           (easy_trusts_environment() || curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK) &&
            curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) == CURLE_OK &&

@@ -415,6 +415,16 @@ static int role_setuid(const struct place *place)
         wrong("without keys",
               code == DYNALOCK_ERR_CREDENTIALS || code == DYNALOCK_ERR_CREDENTIALS_UNAVAILABLE, 1);
     bad += wrong("close", dynalock_close(store), 0);
+    const dynalock_options with_keys = {.region = RIG_REGION,
+                                        .endpoint = place->endpoint,
+                                        .access_key_id = RIG_KEY_ID,
+                                        .secret_access_key = RIG_SECRET};
+    bad +=
+        wrong("open", dynalock_open(place->table, place->partition, &with_keys, &store, &error), 0);
+    bad += wrong("past the proxy of the environment",
+                 bad == 0 ? dynalock_get(store, "k", NULL, &kv, &error) : 0,
+                 bad == 0 ? DYNALOCK_ERR_NOT_FOUND : 0);
+    bad += wrong("close", dynalock_close(store), 0);
     _exit(bad); /* the leak sanitizer may not look at such a process */
 }
 
@@ -580,6 +590,7 @@ static void test_a_setuid_program_asks_no_environment(void **state)
     setenv("AWS_ENDPOINT_URL", b->endpoint, 1);
     setenv("AWS_ACCESS_KEY_ID", RIG_KEY_ID, 1);
     setenv("AWS_SECRET_ACCESS_KEY", RIG_SECRET, 1);
+    setenv("http_proxy", "http://127.0.0.1:1", 1);
     int status = privileged_run(b, copy);
     if (WEXITSTATUS(status) == ROLE_UNABLE) {
         status = setuid_run(b, copy);
@@ -588,6 +599,7 @@ static void test_a_setuid_program_asks_no_environment(void **state)
     unsetenv("AWS_ENDPOINT_URL");
     unsetenv("AWS_ACCESS_KEY_ID");
     unsetenv("AWS_SECRET_ACCESS_KEY");
+    unsetenv("http_proxy");
     unlink(copy);
     rmdir(folder);
     if (WIFEXITED(status) && WEXITSTATUS(status) == ROLE_UNABLE) {
