@@ -231,7 +231,6 @@ static bool transport_set_callbacks(struct dlk_lane *lane)
            curl_easy_setopt(easy, CURLOPT_WRITEDATA, lane) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, transport_on_header) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HEADERDATA, lane) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_PRIVATE, (char *)lane) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_RESOLVER_START_FUNCTION, transport_on_resolve) ==
                CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_RESOLVER_START_DATA, lane) == CURLE_OK &&
@@ -719,11 +718,12 @@ static bool loop_drive(struct dlk_loop *loop)
     CURLMsg *message = NULL;
     (void)curl_multi_perform(loop->multi, &running);
     while ((message = curl_multi_info_read(loop->multi, &left)) != NULL) {
-        struct dlk_lane *lane = NULL;
+        struct dlk_lane *lane = loop->active;
         CURLcode code = message->data.result;
-        if (message->msg != CURLMSG_DONE ||
-            curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&lane) != CURLE_OK ||
-            lane == NULL) {
+        while (lane != NULL && lane->easy != message->easy_handle) {
+            lane = lane->next;
+        }
+        if (lane == NULL || message->msg != CURLMSG_DONE) {
             continue;
         }
         struct dlk_exchange *exchange = lane->exchange;
@@ -754,7 +754,10 @@ void dlk_loop_run(struct dlk_loop *loop, int alarm_fd, int64_t timeout_ms)
     if (loop_drive(loop) || loop->failed != NULL) {
         timeout_ms = 0;
     }
-    (void)curl_multi_poll(loop->multi, extra, alarm_fd >= 0 ? 2 : 1, (int)timeout_ms, NULL);
+    if (curl_multi_poll(loop->multi, extra, alarm_fd >= 0 ? 2 : 1, (int)timeout_ms, NULL) !=
+        CURLM_OK) {
+        (void)dlk_wait_readable(NULL, 0, 20); /* no memory: to be tried again, but not at once */
+    }
     if (extra[0].revents != 0) {
         dlk_wake_drain(&loop->wake);
     }
