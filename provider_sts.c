@@ -153,10 +153,10 @@ static int sts_refused(const struct dlk_http_answer *answer, const char *const s
     char words[400];
     char joined[480];
     sts_read_error(answer, name, words);
-    for (size_t i = 0; i < count; i++) {
-        dlk_cut_secret(words, secrets[i]);
-    }
     (void)snprintf(joined, sizeof joined, "%s%s%s", name, *words != '\0' ? ": " : "", words);
+    for (size_t i = 0; i < count; i++) {
+        dlk_cut_secret(joined, secrets[i]);
+    }
     int code = dlk_errand_refused(answer, joined, error);
     if (error != NULL && sts_is_passing(name)) {
         error->flags |= DYNALOCK_ERROR_RETRYABLE;

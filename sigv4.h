@@ -80,7 +80,7 @@ void dlk_sigv4_signer_free(dlk_sigv4_signer *signer); /* wipes the keys; takes N
  * time before 1970 or after 9999; a method or header name that is no HTTP token; an access key id,
  * region or service that is empty or has other than visible ASCII characters, '/' or ','; a token
  * with other than visible ASCII characters; an empty secret; a path that does not start with '/'; a
- * '?' or '#' in the path, a '#' in the query, a control character in either. In a header value tabs
+ * '?' or '#' in the path, a '#' in the query, a control character in either. In a signed header's value tabs
  * are white space, as is a line end with a space or tab after it (a folded line); any other control
  * character would end the header or the message early and is refused.
  */

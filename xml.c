@@ -276,7 +276,8 @@ const char *dlk_xml_read(const char *text, size_t length, struct dlk_xml_wanted 
                          size_t count)
 {
     struct xml_reader reader = {.at = text, .end = text + length, .wanted = wanted, .count = count};
-    const char *wrong = xml_declaration(&reader);
+    const char *wrong =
+        memchr(text, '\0', length) != NULL ? "it is not well-formed" : xml_declaration(&reader);
     while (wrong == NULL && reader.at < reader.end) {
         wrong = xml_text(&reader);
         if (wrong == NULL && xml_take(&reader, "<")) {
