@@ -111,7 +111,8 @@ build/$(1)/test/libsupport.a: $(SUPPORT:test/%.c=build/$(1)/test/%.o)
 	$$(AR) rcs $$@ $$^
 
 build/$(1)/test/%: build/$(1)/test/%.o build/$(1)/test/libsupport.a build/$(1)/libdynalock.a
-	$$(cc_$(1)) -pthread $$(flags_$(1)) $$(LDFLAGS) $$(call wraps,test/$$*.c) -o $$@ $$^ \
+	$$(cc_$(1)) -pthread $$(flags_$(1)) $$(LDFLAGS) $$(call wraps,test/$$*.c \
+		$$(if $$(filter fail_%,$$*),test/support_fail.h)) -o $$@ $$^ \
 		$$(CMOCKA_LIBS) $$(DEPS_LIBS) -lm
 endef
 
