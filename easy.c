@@ -12,22 +12,27 @@
 #include <sys/auxv.h>
 #endif
 
-static CURLcode easy_global_result = CURLE_FAILED_INIT;
+static atomic_int easy_global_result = CURLE_FAILED_INIT;
 
 static void easy_global_init(void)
 {
-    easy_global_result = curl_global_init(CURL_GLOBAL_DEFAULT);
+    atomic_store(&easy_global_result, (int)curl_global_init(CURL_GLOBAL_DEFAULT));
 }
 
 int dlk_curl_init(dynalock_error *error)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+    static atomic_flag retrying = ATOMIC_FLAG_INIT;
     (void)pthread_once(&once, easy_global_init);
-    if (easy_global_result != CURLE_OK) {
-        return dlk_fail(error, DYNALOCK_ERR_SYSTEM, "curl_global_init: %s",
-                        curl_easy_strerror(easy_global_result));
+    /* Nobody waits for who tries again: a child of fork could not. */
+    if (atomic_load(&easy_global_result) != CURLE_OK && !atomic_flag_test_and_set(&retrying)) {
+        easy_global_init();
+        atomic_flag_clear(&retrying);
     }
-    return 0;
+    int result = atomic_load(&easy_global_result);
+    return result == CURLE_OK ? 0
+                              : dlk_fail(error, DYNALOCK_ERR_SYSTEM, "curl_global_init: %s",
+                                         curl_easy_strerror((CURLcode)result));
 }
 
 curl_socket_t dlk_easy_socket(const struct curl_sockaddr *address)
