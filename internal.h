@@ -375,7 +375,7 @@ enum dlk_section {
 };
 
 /* Both files as they are now; those that are not there, or may not be read, are empty.
- * DYNALOCK_ERR_CONFIG: one is no text, or too large. DYNALOCK_ERR_MEMORY. */
+ * DYNALOCK_ERR_CONFIG: one is no text, or too large. DYNALOCK_ERR_SYSTEM: no descriptor is left. DYNALOCK_ERR_MEMORY. */
 int dlk_profiles_read(struct dlk_profiles **profiles, dynalock_error *error);
 void dlk_profiles_free(struct dlk_profiles *profiles); /* wipes it; takes NULL */
 /* The folder of the user; false: there is none, or its path is too long. */

@@ -227,6 +227,11 @@ static int profile_load(struct dlk_profiles *profiles, struct profile_file *file
     if (failure == ENOMEM) {
         return dlk_fail(error, DYNALOCK_ERR_MEMORY, "out of memory");
     }
+    if (failure == EMFILE || failure == ENFILE || failure == EIO) {
+        /* It is there, and may say who we are: another's credentials must not be used in its place. */
+        return dlk_fail(error, DYNALOCK_ERR_SYSTEM, "%.300s cannot be read: %s", path,
+                        profile_why(failure));
+    }
     if (failure != 0) {
         if (failure != ENOENT && failure != ENOTDIR) {
             (void)snprintf(profiles->note, sizeof profiles->note, "%s cannot be read: %s", path,
