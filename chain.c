@@ -114,6 +114,9 @@ int dlk_chain_new(struct dlk_chain **chain, const dynalock_options *options,
         dlk_chain_free(made);
         return code;
     }
+    char name[sizeof made->source->name]; /* with a profile's in it, which may be anything */
+    memcpy(name, made->source->name, sizeof name);
+    dlk_copy_text(made->source->name, sizeof name, name);
     *chain = made;
     return 0;
 }
