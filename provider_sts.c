@@ -166,22 +166,11 @@ static int sts_refused(const struct dlk_http_answer *answer, const char *const s
 
 /* ---- Sending ---- */
 
-struct sts_place {
-    char host[DLK_URL_SIZE]; /* as signed and sent */
-    const char *path;
-};
-
-static void sts_find_place(const char *url, struct sts_place *place)
+/* As signed and sent. dlk_config_endpoint has left neither a path in it nor the scheme's own port. */
+static void sts_find_host(const char *url, char host[DLK_URL_SIZE])
 {
     const char *authority = strstr(url, "://") + 3;
-    size_t length = strcspn(authority, "/");
-    const char *port = strncasecmp(url, "https:", 6) == 0 ? ":443" : ":80";
-    size_t port_length = strlen(port);
-    place->path = authority[length] != '\0' ? authority + length : "/";
-    if (length > port_length && memcmp(authority + length - port_length, port, port_length) == 0) {
-        length -= port_length;
-    }
-    (void)snprintf(place->host, sizeof place->host, "%.*s", (int)length, authority);
+    (void)snprintf(host, DLK_URL_SIZE, "%.*s", (int)strcspn(authority, "/"), authority);
 }
 
 /* The header lines of a signed request. */
@@ -194,11 +183,11 @@ static int sts_sign(const struct dlk_source *source, const struct dlk_credential
                     const struct dlk_errand *errand, const struct dlk_sigv4_text *body,
                     struct sts_lines *lines, dynalock_error *error)
 {
-    struct sts_place place;
-    sts_find_place(source->url, &place);
-    struct dlk_sigv4_header headers[] = {{"content-type", STS_CONTENT_TYPE}, {"host", place.host}};
+    char host[DLK_URL_SIZE];
+    sts_find_host(source->url, host);
+    struct dlk_sigv4_header headers[] = {{"content-type", STS_CONTENT_TYPE}, {"host", host}};
     struct dlk_sigv4_request request = {.method = "POST",
-                                        .path = place.path,
+                                        .path = "/",
                                         .headers = headers,
                                         .header_count = sizeof headers / sizeof *headers,
                                         .body = body->data,
@@ -209,7 +198,7 @@ static int sts_sign(const struct dlk_source *source, const struct dlk_credential
     int failed = dlk_sigv4_sign(errand->how->signer, &request, &credentials, source->region, "sts",
                                 errand->how->now_s, &signature);
     if (failed == 0) {
-        (void)snprintf(lines->host, sizeof lines->host, "Host: %s", place.host);
+        (void)snprintf(lines->host, sizeof lines->host, "Host: %s", host);
         (void)snprintf(lines->date, sizeof lines->date, "X-Amz-Date: %s", signature.timestamp);
         (void)dlk_sigv4_append_string(&lines->authorization, "Authorization: ");
         failed = dlk_sigv4_append_string(&lines->authorization, signature.authorization);
