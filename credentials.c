@@ -33,7 +33,7 @@ void dlk_cut_signed(char *words)
     }
 }
 
-static bool credentials_are_sendable(const char *text)
+bool dlk_is_sendable(const char *text)
 {
     for (const char *at = text; at != NULL && *at != '\0'; at++) {
         if (*at <= ' ' || *at > '~') {
@@ -47,8 +47,8 @@ int dlk_credentials_new(struct dlk_credentials **made, const char *id, const cha
                         const char *token, int64_t expires_s, const char *source,
                         dynalock_error *error)
 {
-    if (!credentials_are_sendable(id) || !credentials_are_sendable(secret) ||
-        !credentials_are_sendable(token)) {
+    if (!dlk_is_sendable(id) || !dlk_is_sendable(secret) ||
+        !dlk_is_sendable(token)) {
         return dlk_fail(
             error, DYNALOCK_ERR_CREDENTIALS,
             "%s: the access key id, the secret or the session token has white space or other characters that "

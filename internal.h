@@ -444,6 +444,8 @@ struct dlk_credentials {
     char source[96]; /* for people: "the environment" */
 };
 
+/* Whether a header can carry it; NULL, too. */
+bool dlk_is_sendable(const char *text);
 /* Copies. DYNALOCK_ERR_CREDENTIALS: one has characters that no header can carry. */
 int dlk_credentials_new(struct dlk_credentials **made, const char *id, const char *secret,
                         const char *token, int64_t expires_s, const char *source,

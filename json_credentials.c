@@ -171,6 +171,9 @@ int dlk_json_sso_token(const char *text, size_t length, char **token, int64_t *e
         return dlk_fail(error, DYNALOCK_ERR_BAD_RESPONSE, "it is not a JSON object");
     }
     int code = creds_text(json, "accessToken", false, &read, error);
+    if (code == 0 && !dlk_is_sendable(read)) {
+        code = creds_bad(error, "accessToken", "is not a token");
+    }
     if (code == 0) {
         code = creds_date(json, "expiresAt", false, expires_s, error);
     }

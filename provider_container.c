@@ -125,6 +125,10 @@ static int container_read(const struct dlk_http_answer *answer, const char *auth
     }
     dlk_json_complaint(answer->body.data, answer->body.length, words, sizeof words);
     dlk_cut_secret(words, authorization);
+    const char *scheme_end = authorization != NULL ? strrchr(authorization, ' ') : NULL;
+    if (scheme_end != NULL) {
+        dlk_cut_secret(words, scheme_end + 1);
+    }
     return dlk_errand_refused(answer, words, error);
 }
 
