@@ -177,7 +177,9 @@ int dynalock_open(const char *table, const char *partition, const dynalock_optio
         return dlk_fail(error, DYNALOCK_ERR_MEMORY, "out of memory");
     }
     store_set(made, options);
+    dlk_cancel_later();
     code = store_make(made, table, partition, options, error);
+    dlk_cancel_as_before();
     if (code != 0) {
         dlk_store_free(made);
         return code;
@@ -218,6 +220,7 @@ int dynalock_close(dynalock_store *store)
     if (dlk_in_callback()) {
         return DYNALOCK_ERR_BUSY;
     }
+    dlk_cancel_later();
     int64_t until_us = dlk_store_boot_us(store) + store->close_timeout_ms * 1000;
     (void)pthread_mutex_lock(&store->mutex);
     store->closing = true;
@@ -234,6 +237,7 @@ int dynalock_close(dynalock_store *store)
     dlk_sigv4_signer_free(store->signer); /* with its keys, though a lock may keep the store */
     store->signer = NULL;
     dlk_store_unref(store);
+    dlk_cancel_as_before();
     return 0;
 }
 

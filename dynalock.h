@@ -17,7 +17,8 @@
  *     be zero, so that a structure can grow: fill structures by `= {0}` or a designated initialiser.
  * 5.  THREADS. A store and its locks may be used from any number of threads at once. A dynalock_kv
  *     belongs to one thread at a time. A lock object is one contender: the second of two threads that
- *     call acquire, renew or release on the same lock object at once gets DYNALOCK_ERR_BUSY.
+ *     call acquire, renew or release on the same lock object at once gets DYNALOCK_ERR_BUSY. A thread that
+ *     is cancelled (pthread_cancel) amid a call, or in a callback amid it, ends after the call.
  * 6.  THREADS OF THE LIBRARY. A store starts two threads with its first acquisition: the keeper, which
  *     renews leases, and the watch, which does no I/O, judges deadlines and runs callbacks. Both
  *     block all signals, and so does at first a program that a callback on the watch starts: unblock

@@ -888,6 +888,8 @@ struct dynalock_store {
 /* Every public function on a store is between these two. enter: 0, DYNALOCK_ERR_FORKED, _CLOSED. */
 int dlk_enter(dynalock_store *store, dynalock_error *error);
 void dlk_leave(dynalock_store *store);
+void dlk_cancel_later(void); /* until the other, which each of these has */
+void dlk_cancel_as_before(void);
 void dlk_store_unref(dynalock_store *store);
 void dlk_store_free(dynalock_store *store);
 int64_t dlk_store_boot_us(const dynalock_store *store); /* its boot clock, now */

@@ -469,6 +469,7 @@ void dynalock_lock_free(dynalock_lock *lock)
         lock_free_in_child(lock);
         return;
     }
+    dlk_cancel_later();
     (void)pthread_mutex_lock(&store->mutex);
     lock->freed = true;
     bool is_watch = store->running && pthread_equal(pthread_self(), store->watch_thread) != 0;
@@ -485,6 +486,7 @@ void dynalock_lock_free(dynalock_lock *lock)
     dlk_events_free(lock);
     (void)pthread_mutex_unlock(&store->mutex);
     dlk_lock_unref(lock);
+    dlk_cancel_as_before();
 }
 
 /* ---- Closing the store ---- */

@@ -10,6 +10,25 @@ int64_t dlk_store_boot_us(const dynalock_store *store)
     return store->clock.boot_us(store->clock.context);
 }
 
+/* A thread that is cancelled amid a call would leave a mutex locked, or the store in use. */
+static _Thread_local unsigned store_calls; /* that this thread is in, one within another */
+static _Thread_local int store_cancelstate;
+
+void dlk_cancel_later(void)
+{
+    if (store_calls++ == 0) {
+        (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &store_cancelstate);
+    }
+}
+
+void dlk_cancel_as_before(void)
+{
+    int now;
+    if (--store_calls == 0) {
+        (void)pthread_setcancelstate(store_cancelstate, &now);
+    }
+}
+
 int dlk_enter(dynalock_store *store, dynalock_error *error)
 {
     if (store == NULL) {
@@ -25,12 +44,16 @@ int dlk_enter(dynalock_store *store, dynalock_error *error)
         store->users++;
     }
     (void)pthread_mutex_unlock(&store->mutex);
-    return closing ? dlk_fail(error, DYNALOCK_ERR_CLOSED, "the store is closed, or being closed")
-                   : 0;
+    if (closing) {
+        return dlk_fail(error, DYNALOCK_ERR_CLOSED, "the store is closed, or being closed");
+    }
+    dlk_cancel_later();
+    return 0;
 }
 
 void dlk_leave(dynalock_store *store)
 {
+    dlk_cancel_as_before();
     if (store->generation != dlk_fork_generation()) {
         return; /* a callback has forked: the mutex may be held by a thread that is not here */
     }
