@@ -427,7 +427,8 @@ static void call_fail_service(struct dlk_call *call)
     }
     call->throttled = call->throttled || code == DYNALOCK_ERR_THROTTLED;
     call->code = code;
-    dlk_cut_signed(service->message);
+    dlk_cut_secret(service->message,
+                   call->token != NULL ? call->token + sizeof "X-Amz-Security-Token: " - 1 : NULL);
     call_say_service(call);
 }
 

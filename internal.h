@@ -456,6 +456,8 @@ void dlk_wipe_bytes(void *bytes, size_t length);
 void dlk_wipe(char *text); /* and frees it; takes NULL */
 /* What AWS says of a wrong signature repeats the canonical request, session token included: cuts that off. */
 void dlk_cut_signed(char *words);
+/* provider.c: that, and what follows of the secret (NULL: none), or of its beginning. */
+void dlk_cut_secret(char *words, const char *secret);
 
 /* ---- transport.c: the only place with curl.h
  * ---------------------------------------------------- */
@@ -886,10 +888,10 @@ struct dynalock_store {
  * ------------------------------------------------ */
 
 /* Every public function on a store is between these two. enter: 0, DYNALOCK_ERR_FORKED, _CLOSED. */
-int dlk_enter(dynalock_store *store, dynalock_error *error);
-void dlk_leave(dynalock_store *store);
 void dlk_cancel_later(void); /* until the other, which each of these has */
 void dlk_cancel_as_before(void);
+int dlk_enter(dynalock_store *store, dynalock_error *error);
+void dlk_leave(dynalock_store *store);
 void dlk_store_unref(dynalock_store *store);
 void dlk_store_free(dynalock_store *store);
 int64_t dlk_store_boot_us(const dynalock_store *store); /* its boot clock, now */

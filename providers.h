@@ -116,8 +116,6 @@ int dlk_errand_refused(const struct dlk_http_answer *answer, const char *words,
  * message, and whether trying later can help. */
 int dlk_provider_fail(int code, dynalock_error *error);
 
-/* Cuts a server's words off where they begin to repeat the secret, or what is signed. */
-void dlk_cut_secret(char *words, const char *secret);
 /* The whole file; max bytes at the most. The text is to be freed in any case. */
 int dlk_read_file(const char *path, size_t max, struct dlk_sigv4_text *text, dynalock_error *error);
 
