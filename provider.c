@@ -163,8 +163,10 @@ int dlk_read_file(const char *path, size_t max, struct dlk_sigv4_text *text, dyn
     case EACCES:
     case EPERM: return dlk_fail(error, DYNALOCK_ERR_CREDENTIALS, "%.200s may not be read", path);
     default:
-        return dlk_fail(error, DYNALOCK_ERR_CREDENTIALS, "%.200s cannot be read (%s)", path,
-                        failed == EFBIG ? "too large" : "the system refuses");
+        return failed == EFBIG ? dlk_fail(error, DYNALOCK_ERR_CREDENTIALS,
+                                          "%.200s cannot be read (%s)", path, "too large")
+                               : dlk_fail(error, DYNALOCK_ERR_SYSTEM, "%.200s cannot be read (%s)",
+                                          path, "the system refuses");
     }
 }
 

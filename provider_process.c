@@ -289,7 +289,10 @@ static int process_run(char *const words[], const struct dlk_errand *errand,
     (void)close(fds[1]);
     if (failed != 0) {
         (void)close(fds[0]);
-        return dlk_fail(error, DYNALOCK_ERR_CREDENTIALS, "%.100s cannot be started: %s", words[0],
+        bool lasting =
+            failed == ENOENT || failed == ENOTDIR || failed == EACCES || failed == ENOEXEC;
+        return dlk_fail(error, lasting ? DYNALOCK_ERR_CREDENTIALS : DYNALOCK_ERR_SYSTEM,
+                        "%.100s cannot be started: %s", words[0],
                         failed == ENOENT   ? "there is no such program"
                         : failed == EACCES ? "permission denied"
                                            : "the system refuses");

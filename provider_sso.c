@@ -120,8 +120,8 @@ static int sso_token(const struct dlk_source *source, const struct dlk_errand *e
         code = dlk_json_sso_token(text.data, text.length, token, &expires_s, &why);
     }
     dlk_sigv4_text_free(&text);
-    if (code == DYNALOCK_ERR_MEMORY) {
-        return dlk_fail(error, code, "out of memory");
+    if (code == DYNALOCK_ERR_MEMORY || code == DYNALOCK_ERR_SYSTEM) {
+        return dlk_fail(error, code, "%s", why.message);
     }
     if (code != 0) {
         char words[300];

@@ -211,7 +211,10 @@ static int sts_sign(const struct dlk_source *source, const struct dlk_credential
     return failed == 0 ? 0
            : failed == DLK_SIGV4_ENOMEM
                ? dlk_fail(error, DYNALOCK_ERR_MEMORY, "out of memory")
-               : dlk_fail(error, DYNALOCK_ERR_CREDENTIALS, "the request could not be signed");
+               : dlk_fail(error,
+                          failed == DLK_SIGV4_ECRYPTO ? DYNALOCK_ERR_SYSTEM
+                                                      : DYNALOCK_ERR_CREDENTIALS,
+                          "the request could not be signed");
 }
 
 static void sts_set_body(struct dlk_http_request *request, const struct dlk_sigv4_text *body)
