@@ -228,7 +228,8 @@ OFFLINE_RUNS = $(call runs,unit,static,release,$(UNITS)) $(call runs,unit,asan,a
 # On both servers, as built for use (the shared library on one, the static one on the other) and with the address
 # sanitizer; on one, what is about other things than DynamoDB, the other ways to link the library, and the thread
 # sanitizer.
-CREDENTIALS_TESTS := test_credentials test_providers test_refresh test_rotation test_throttle test_tls
+CREDENTIALS_TESTS := test_credentials test_hostile_caller test_hostile_server test_providers test_refresh test_rotation \
+	test_throttle test_tls
 on_servers = $(call runs,rig,$(1),$(2),$(filter-out $(CREDENTIALS_TESTS),$(3))) \
 	$(call runs,dynalite,$(1),$(2),$(filter $(CREDENTIALS_TESTS),$(3)))
 # The shared library is made of the two files, too, and is put to all tests.
