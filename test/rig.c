@@ -41,6 +41,7 @@ static char *rig_text(const char *format, va_list args)
     }
     va_list again;
     va_copy(again, args);
+/* The compiler has checked the format where it was written: RIG_FORMAT. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
     int length = vsnprintf(NULL, 0, json, again);

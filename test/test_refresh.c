@@ -654,7 +654,7 @@ static void marker_make(char *clear)
     clear[MARKER_SIZE] = '\0';
 }
 
-/* Of the middle: free() writes to the beginning of what it is given. */
+/* Looks through memory whoever it belongs to. Of the middle: free() writes to the beginning of what it is given. */
 __attribute__((no_sanitize("thread", "address"))) static int marker_count(const char *bytes,
                                                                           size_t length)
 {

@@ -24,6 +24,7 @@ export DEB_BUILD_OPTIONS='nocheck noopt noautodbgsym parallel=2'
 version=$(sed -n 's/^#define DYNALOCK_VERSION "\(.*\)"$/\1/p' dynalock.h)
 "$make" --no-print-directory deb TARBALL="$folder/dynalock-$version.tar.gz" DEBS="$folder/debs" >"$folder/log" 2>&1 ||
     { cat "$folder/log"; fail 'make deb fails'; }
+# What was never in Debian closes no bug there.
 lintian --fail-on error --suppress-tags initial-upload-closes-no-bugs "$folder"/debs/*.changes >"$folder/log" 2>&1 ||
     { cat "$folder/log"; fail 'lintian finds errors'; }
 

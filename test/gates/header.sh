@@ -30,6 +30,7 @@ done
 for standard in c++98 c++11 c++17; do
     more='-Wold-style-cast -Wzero-as-null-pointer-constant'
     if [ $standard = c++98 ]; then
+        # It has no long long, and int64_t may be one.
         more=-Wno-long-long
     fi
     # shellcheck disable=SC2086

@@ -28,6 +28,7 @@ test/gates/files | grep -E '^(command|examples|fuzz|test)/.*\.c$' |
 # shellcheck disable=SC2086
 test/gates/files | grep '^examples/.*\.cpp$' | xargs -n 1 "$compiler" -x c++ -std=c++11 $base -Wold-style-cast \
     -Wzero-as-null-pointer-constant -O2 $compile || status=1
+# C++98 has no long long, and int64_t may be one.
 # shellcheck disable=SC2086
 "$compiler" -x c++ -std=c++98 $base -Wno-long-long $compile test/consumer.c || status=1
 # shellcheck disable=SC2086
