@@ -39,17 +39,19 @@ BASE_CFLAGS = -fPIC -fvisibility=hidden -pthread $(WARNINGS) -I. $(DEPS_CFLAGS)
 SYSTEMS := $(if $(filter x86_64,$(shell uname -m)),bullseye i386 arm64)
 
 # The variants: all of them have their objects and a static library in build/<variant>.
-VARIANTS := release clang asan tsan fuzz $(SYSTEMS)
+VARIANTS := release clang asan tsan fuzz coverage $(SYSTEMS)
 cc_release = $(CC)
 cc_clang = $(CLANG)
 cc_asan = $(CC)
 cc_tsan = $(CC)
 cc_fuzz = $(CLANG)
+cc_coverage = gcc
 flags_release = $(CFLAGS)
 flags_clang = -O2 -g
 flags_asan = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 flags_fuzz = -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 flags_tsan = -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+flags_coverage = -O0 -g --coverage -fprofile-update=atomic -Wl,--wrap=_exit
 
 # Other systems: what they compile against and run with is fetched by tools/sysroots, and runs on x86-64 alone.
 # bullseye has libcurl 7.74, OpenSSL 1.1.1 and glibc 2.31; i386 has a time_t and a long of 32 bits.
@@ -61,6 +63,7 @@ cc_bullseye = $(CC)
 cc_i386 = $(CC) -m32
 cc_arm64 = aarch64-linux-gnu-gcc
 flags_bullseye = -O1 -Werror $(call own_loader,bullseye,x86_64-linux-gnu,lib64/ld-linux-x86-64.so.2)
+# gcc notes that it aligns 64-bit atomics in structures otherwise since 11.1: dynalock.h has none.
 flags_i386 = -O1 -Werror -Wno-psabi $(call own_loader,i386,i386-linux-gnu,lib/ld-linux.so.2) \
 	-B$(call sysroot,i386)/usr/lib/gcc/i686-linux-gnu/12
 flags_arm64 = -O1 -Werror --sysroot=$(call sysroot,arm64)
@@ -72,8 +75,8 @@ $(addsuffix /%,$(addprefix build/,$(SYSTEMS))): CMOCKA_LIBS = -lcmocka
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all amalgamation examples check check-offline build-check build-check-offline soak guards model deps demo try \
-	install uninstall installcheck format clean help FORCE
+.PHONY: all amalgamation examples check check-offline build-check build-check-offline abi memcheck soak guards model deps \
+	demo try install uninstall installcheck format clean help FORCE
 
 all: build/version build/release/libdynalock.a build/release/$(SHARED) build/release/dynalock
 
@@ -239,7 +242,7 @@ RIG_RUNS = $(call runs,local,shared,shared,$(SHARED_TESTS)) $(call runs,dynalite
 	$(call runs,dynalite,two-files,two-files,$(TWO_FILES_TESTS) two_copies) \
 	$(call on_servers,asan,asan,$(TESTS)) $(call runs,dynalite,tsan,tsan,$(THREADED_TESTS)) \
 	$(call runs,dynalite,fail,asan,$(filter-out $(FAIL_UNITS),$(FAILS))) \
-	$(foreach test,$(call only,$(NODE_TESTS)),node|-|$(test)|)
+	$(foreach test,$(call only,$(NODE_TESTS)),node|-|$(test)|) $(if $(ONLY),,raised|-|dynalock.h|)
 # On one server: it makes no difference to them. Debian 11 is about its libraries, i386 about its numbers; without what
 # has nothing to do with these and takes long.
 BULLSEYE_TESTS = $(filter-out test_refresh test_rotation test_throttle test_credentials test_clock test_go \
@@ -317,6 +320,14 @@ check-offline:
 	@$(run_environment) test/run-offline build/runs \
 		'test programs that need a server: $(or $(strip $(TESTS) $(filter-out $(FAIL_UNITS),$(FAILS))),none)' \
 		'tests in JavaScript: $(or $(NODE_TESTS),none)'
+
+# For a change that programs built before survive; see tools/abi.
+abi:
+	@tools/deps check
+	tools/abi test/abi
+
+memcheck: $(UNITS:%=build/release/test/%) build/locale/de_DE.UTF-8
+	sh test/gates/memcheck.sh all
 
 # Faults, stops and kills for so long, on each server; test/soak/main.mjs tells.
 MINUTES ?= 20
@@ -398,6 +409,10 @@ installcheck:
 	CC='$(CC)' CXX='$(CXX)' PKG_CONFIG='$(PKG_CONFIG)' tools/check-installed $(call quote,$(DESTDIR)) \
 		$(call quote,$(pkgconfigdir)) '$(VERSION)'
 
+# ---- Coverage -----------------------------------------------------------------------------------
+
+-include test/coverage/rules.mk
+
 # ---- Bench --------------------------------------------------------------------------------------
 
 -include bench/rules.mk
@@ -418,6 +433,9 @@ help:
 	@echo 'make                the shared and the static library, in build/release'
 	@echo 'make check          everything there is to check: libraries, packages and servers are fetched first'
 	@echo 'make check ONLY=x   the same, of what has x in its name'
+	@echo 'make coverage       which lines of the library and the command the tests run: five minutes'
+	@echo 'make abi            writes down what programs rely on, test/abi; the tests compare with it'
+	@echo 'make memcheck       the unit tests under valgrind, all of them: a minute'
 	@echo 'make guards         what the tests say when a guard of the library is taken out, one by one: half an hour'
 	@echo 'make fuzz SECONDS=n the fuzzers, for so long each; FUZZ=part: those with it in their names'
 	@echo 'make model          spin checks the model of the lock: 20 minutes; RUN=short: one'

@@ -57,7 +57,7 @@ export const commandOf = pid => childrenOf(pid).find(({ name }) => name !== 'lea
 
 // All that a file of tests uses; variant: of the build. Close it when done.
 export async function openBench(variant = 'release') {
-  const bench = new Bench(variant);
+  const bench = new Bench(process.env.DYNALOCK_TEST_VARIANT ?? variant);
   await bench.open();
   return bench;
 }

@@ -44,7 +44,7 @@ const { getEndpointFromInstructions } = require('@smithy/core/endpoints');
 const { NODE_MAX_ATTEMPT_CONFIG_OPTIONS } = require('@smithy/core/retry');
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const TOOL = join(HERE, '../build/release/test/config_tool');
+const TOOL = join(HERE, `../build/${process.env.DYNALOCK_TEST_VARIANT ?? 'release'}/test/config_tool`);
 const SEED = Number(process.env.SEED) || 0x5193a5;
 const CASES = Number(process.env.CASES) || 1000;
 const FOLDER = mkdtempSync(join(tmpdir(), 'dynalock-config-'));

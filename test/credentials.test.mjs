@@ -20,7 +20,8 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { randomSource } from './random.mjs';
 import { Metadata } from './rig/metadata.mjs';
 
-const TOOL = fileURLToPath(new URL('../build/release/test/credentials_tool', import.meta.url));
+const VARIANT = process.env.DYNALOCK_TEST_VARIANT ?? 'release';
+const TOOL = fileURLToPath(new URL(`../build/${VARIANT}/test/credentials_tool`, import.meta.url));
 const SEED = Number(process.env.SEED) || 20240229;
 const CASES = Number(process.env.CASES) || 600;
 const FOLDER = mkdtempSync(join(tmpdir(), 'dynalock-credentials-'));

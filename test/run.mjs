@@ -7,6 +7,7 @@
 //   node      a file for node:test, with the rig; on the servers it names in a line `// servers: local dynalite`,
 //             else on dynalite
 //   gate      a script, one result
+//   raised    a header: whether all these tests together have seen each of its codes; see raised.mjs
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -14,6 +15,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { Raised } from './raised.mjs';
 
 const ROOT = resolve(fileURLToPath(import.meta.url), '../..');
 const SERVERS = ['local', 'dynalite'];
@@ -28,6 +30,7 @@ const OUTPUT_LIMIT = 1 << 20;
 // (rig.h, support_client.h), and what sources of credentials hand out, which all begin with HUSH.
 const SECRETS = ['wJalrXUtnFEMI/K7MDENG', 'EXAMPLETOKENthatNobodyMaySee', 'HUSH'];
 const ASIDE = '~ '; // begins lines that are searched and not kept: support.c tells all events and errors
+const raised = new Raised();
 const started = new Set(); // children, each the leader of its process group
 
 // ---- A network of our own -----------------------------------------------------------------------
@@ -72,6 +75,8 @@ function environment(home) {
     const file = join(ROOT, `test/${tool}.supp`);
     return existsSync(file) ? `:suppressions=${file}` : '';
   };
+  // Where memory is refused, malloc answers NULL, as it does without a sanitizer. The thread sanitizer sees no mutex of
+  // libraries that were not built with it, and would call races what they guard; and tests fork.
   return {
     ...env,
     MAKE: process.env.MAKE || 'make',
@@ -101,7 +106,8 @@ function listen(stream, result) {
   let rest = '';
   const take = line => {
     if (SECRETS.some(secret => line.includes(secret))) result.secrets.push(line.trimEnd());
-    else if (!line.startsWith(ASIDE) && result.output.length < OUTPUT_LIMIT) result.output += line;
+    else if (line.startsWith(ASIDE)) raised.take(line);
+    else if (result.output.length < OUTPUT_LIMIT) result.output += line;
   };
   stream.setEncoding('utf8').on('data', data => {
     const lines = (rest + data).split(/(?<=\n)/);
@@ -207,11 +213,19 @@ async function perform(run, context) {
       env.DYNALOCK_TEST_RIG = String(context.rig.control);
       env.DYNALOCK_TEST_SERVER = run.server;
     }
+    if (run.kind === 'node' && run.variant !== '-') env.DYNALOCK_TEST_VARIANT = run.variant;
     if (context.signer) env.DYNALOCK_SIGNER_TOOL = context.signer;
     judge(run, await execute(command(run), env, run.limit));
   }
   run.seconds = (Date.now() - began) / 1000;
   if (run.failed) console.log(`FAILED: ${title(run)}`);
+}
+
+function judgeRaised(run) {
+  const missing = raised.missing(join(ROOT, run.what));
+  run.passed = missing.length ? 0 : 1;
+  run.failed = 1 - run.passed;
+  run.output = missing.map(name => `No test has seen ${name}\n`).join('');
 }
 
 const title = run => [run.name, run.variant, run.server].filter(part => part !== '-').join(' ');
@@ -323,6 +337,7 @@ async function main() {
   const units = runs.filter(run => run.kind === 'unit');
   const tests = [...runs.filter(run => run.server !== '-'), ...units];
   await Promise.all([inParallel(tests, JOBS, context), inParallel(gates, GATE_JOBS, context)]);
+  runs.filter(run => run.kind === 'raised').forEach(judgeRaised);
   return report(runs, await stopRig(context.rig));
 }
 

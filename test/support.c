@@ -32,8 +32,8 @@ void sleep_ms(int64_t ms)
     }
 }
 
-/* For run.mjs, which searches all that a test says for secrets. Not request ids: the servers' are at random, and four
- * letters of a secret come up. */
+/* For run.mjs, which searches all that a test says for secrets, and for what was raised (raised.mjs). Not request ids:
+ * the servers' are at random, and four letters of a secret come up. */
 static bool support_tells(void)
 {
     const char *tell = getenv("DYNALOCK_TEST_TELL");
@@ -279,8 +279,8 @@ void capture_log(const dynalock_event *event, void *context)
 {
     struct capture *c = context;
     if (support_tells()) {
-        fprintf(stderr, "~ %s %s %s %s %s\n", dynalock_event_name(event->id), event->operation,
-                event->key, event->name, event->message);
+        fprintf(stderr, "~ event %d, cause %d: %s %s %s %s\n", event->id, event->cause,
+                event->operation, event->key, event->name, event->message);
     }
     pthread_mutex_lock(&c->mutex);
     if (c->count == c->size) {
@@ -375,10 +375,20 @@ struct captured capture_get(struct capture *c, int id, const char *key, int nth)
 
 /* ---- Checks ---------------------------------------------------------------------------------- */
 
+void tell_code(int code)
+{
+    if (code != 0 && support_tells()) {
+        fprintf(stderr, "~ code %d:\n", code);
+    }
+}
+
 void check_result(int code, int expected, const char *call, const char *file, int line)
 {
     if (code != 0 && support_tells()) {
-        fprintf(stderr, "~ %s [%s]\n", failure.message, failure.name);
+        fprintf(stderr, "~ message: %s [%s]\n", failure.message, failure.name);
+    }
+    if (code == expected) {
+        tell_code(code);
     }
     if (code != expected) {
         print_error("%s\n  returned %d (%s), not %d (%s): %s [%s]\n", call, code,

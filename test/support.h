@@ -123,6 +123,9 @@ extern _Thread_local dynalock_error failure;
 
 void check_result(int code, int expected, const char *call, const char *file, int line);
 
+/* Tells run.mjs that a test demanded the code, and got it; check() does. */
+void tell_code(int code);
+
 #define assert_contains(text, part) check_contains((text), (part), __FILE__, __LINE__)
 void check_contains(const char *text, const char *part, const char *file, int line);
 

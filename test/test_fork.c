@@ -38,6 +38,7 @@ int __lsan_is_turned_off(void)
 static int wrong(const char *what, int code, int expected)
 {
     if (code == expected) {
+        tell_code(code);
         return 0;
     }
     fprintf(stderr, "in the child: %s: %d, not %d\n", what, code, expected);
