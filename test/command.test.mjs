@@ -16,7 +16,8 @@ import { KEY_ID, SECRET, clientOf } from './rig/proxy.mjs';
 const ROOT = resolve(import.meta.dirname, '..');
 const SERVER = process.env.DYNALOCK_TEST_SERVER;
 // One server sees it as it is used, the other with the address sanitizer.
-const COMMAND = join(ROOT, SERVER === 'local' ? 'build/release/dynalock' : 'build/asan/dynalock');
+const VARIANT = process.env.DYNALOCK_TEST_VARIANT ?? (SERVER === 'local' ? 'release' : 'asan');
+const COMMAND = join(ROOT, `build/${VARIANT}/dynalock`);
 const TABLE = `command-${process.pid}`;
 const SUBCOMMANDS = ['init', 'run', 'put', 'get', 'exists', 'rm', 'ls', 'locks', 'break', 'doctor', 'version'];
 const children = new Set();
@@ -125,6 +126,12 @@ describe('usage', { concurrency: true }, () => {
       assert.match(all, new RegExp(`^  ${name} `, 'm'));
       assert.match(await ok([name, '--help']), new RegExp(`^usage: dynalock ${name}\\b`));
     }
+  });
+
+  test('help prints the same', async () => {
+    assert.equal(await ok(['help']), await ok(['--help']));
+    assert.equal(await ok(['help', 'put']), await ok(['put', '--help']));
+    await refused(64, ['help', 'nonsense'], /no such subcommand: nonsense/);
   });
 
   test('nothing at all is wrong usage', async () => {
@@ -237,6 +244,16 @@ describe('records', { concurrency: true }, () => {
     await refused(2, ['put', 'guarded', 'z', '--if-version', String(version)], /no such record/);
   });
 
+  test('a condition is met with what put told the last time', async () => {
+    const put = async (...args) => JSON.parse(await ok(['put', 'told-version', 'x', '--json', ...args]));
+    const first = await put('--if-absent');
+    assert.deepEqual(first, { key: 'told-version', version: (await record('told-version')).version, expires_ms: null });
+    const second = await put('--if-version', String(first.version), '--ttl', '1h');
+    assert.equal(second.version, first.version + 1);
+    assert.equal(second.expires_ms, (await record('told-version')).expires_ms);
+    await ok(['rm', 'told-version', '--if-version', String(second.version)]);
+  });
+
   test('exists tells by its status, rm does not mind', async () => {
     await ok(['put', 'there', '']);
     await ok(['exists', 'there']);
@@ -324,6 +341,12 @@ describe('ls', { concurrency: true }, () => {
     assert.match(json, /^[ -~]*$/);
     assert.equal(JSON.parse(json).key, key);
     await refused(1, ['rm', `${key}x`, '--if-version', '1', ...here], /^dynalock: a\\x1b\[31m\\n/);
+  });
+
+  test('an expiry that no calendar has is told in milliseconds', async () => {
+    const item = { id: { S: 'far' }, name: { S: 'away' }, version: { N: '1' }, expires: { N: '9000000000000000' } };
+    await raw('PutItem', { TableName: TABLE, Item: item });
+    assert.match(await ok(['ls', '--partition', 'far']), /^away  1 {8}9000000000000000000ms  /m);
   });
 
   test('a long list has one heading', async () => {
@@ -591,6 +614,35 @@ describe('doctor', { concurrency: true }, () => {
     assert.match(fast.out, /at least (58|59|60|1m)[^"]* ahead of the service's/);
   });
 
+  test('a service that does not tell its time is a warning', async () => {
+    const own = await control.ask({ cmd: 'proxy', server: SERVER, date: 'none' });
+    const env = { AWS_ENDPOINT_URL_DYNAMODB: `http://127.0.0.1:${own.port}` };
+    const result = await dynalock(['doctor', '--json'], { env });
+    assert.equal(result.status, 0, result.out);
+    assert.ok(steps(result).includes('clock: warning'));
+    assert.match(result.out, /no Date/);
+  });
+
+  test('what may not be read is told, and the rest is looked at', async () => {
+    const own = await control.ask({ cmd: 'proxy', server: SERVER });
+    const env = { AWS_ENDPOINT_URL_DYNAMODB: `http://127.0.0.1:${own.port}` };
+    const denied = { do: 'status', status: 400, type: 'AccessDeniedException', message: 'no' };
+    await control.ask({ cmd: 'fault', proxy: own.proxy, match: { op: 'GetItem' }, times: 1, action: denied });
+    const result = await dynalock(['doctor', '--json'], { env });
+    assert.equal(result.status, 69);
+    assert.deepEqual(steps(result).slice(2, 4), ['connection: ok', 'authorisation: failed'], result.out);
+    assert.ok(steps(result).includes('lock: ok'));
+  });
+
+  test('credentials that cannot be fetched are told as such', async () => {
+    const file = join(folder, 'no-credentials');
+    writeFileSync(file, '[default]\ncredential_process = false\n');
+    const env = { AWS_CONFIG_FILE: file, AWS_ACCESS_KEY_ID: '', AWS_SECRET_ACCESS_KEY: '' };
+    const result = await dynalock(['doctor', '--json'], { env });
+    assert.deepEqual([result.status, steps(result).at(-1)], [69, 'credentials: failed'], result.out);
+    assert.match(result.out, /credential_process/);
+  });
+
   test('what may not be asked is a warning where a lock works', async () => {
     const own = await control.ask({ cmd: 'proxy', server: SERVER });
     const env = { AWS_ENDPOINT_URL_DYNAMODB: `http://127.0.0.1:${own.port}` };
@@ -630,6 +682,28 @@ describe('what is told', { concurrency: true }, () => {
     assert.equal(status, 0);
     assert.match(err,
       /^dynalock: told: UpdateItem, attempt 1: ProvisionedThroughputExceeded\S*: .*once more in \d+ms\n$/);
+  });
+
+  test('-v tells in words where credentials come from, or why not, and of a clock that is off', async () => {
+    const own = await control.ask({ cmd: 'proxy', server: SERVER, skew_ms: 3_600_000 });
+    const run = async program => {
+      const file = join(folder, `credentials-${program.length}`);
+      writeFileSync(file, `[default]\ncredential_process = ${program}\n`);
+      return dynalock(['-v', 'put', 'told', 'x'], {
+        env: {
+          AWS_CONFIG_FILE: file, AWS_ACCESS_KEY_ID: '', AWS_SECRET_ACCESS_KEY: '',
+          AWS_ENDPOINT_URL_DYNAMODB: `http://127.0.0.1:${own.port}`,
+        },
+      });
+    };
+    const pair = JSON.stringify({ Version: 1, AccessKeyId: KEY_ID, SecretAccessKey: SECRET });
+    const good = await run(`echo '${pair}'`);
+    assert.equal(good.status, 0, good.err);
+    assert.match(good.err, /^dynalock: credentials: from profile default, credential_process$/m);
+    assert.match(good.err, /^dynalock: clock: [^\n]*$/m);
+    const bad = await run('false');
+    assert.equal(bad.status, 69, bad.err);
+    assert.match(bad.err, /^dynalock: credentials: failed: [^\n]*status 1/m);
   });
 
   test('output that cannot be written is a failure', async () => {

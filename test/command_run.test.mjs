@@ -133,6 +133,23 @@ describe('the exit status', CONCURRENTLY, () => {
     await holder.letGo();
   });
 
+  test('is told, with -v, with all that became of the lock', async () => {
+    const key = bench.key();
+    const expired = { id: { S: 'Lock' }, name: { S: key }, version: { N: '5' }, expires: { N: '1000' } };
+    const denied = { do: 'status', status: 400, type: 'AccessDeniedException', message: 'no more' };
+    const started = () => bench.run(key, ['-v', '--ttl', '90m'], 'echo up; cat', { input: null });
+    await bench.raw('PutItem', { TableName: bench.table, Item: expired });
+    await bench.fault(key, denied, { op: 'DeleteItem', times: 1 });
+    const one = started();
+    await one.until(/up/);
+    one.child.stdin.end();
+    await one.ended;
+    assert.match(one.err(), new RegExp(`^dynalock: ${key}: taken over, its holder's lease has expired$`, 'm'));
+    assert.match(one.err(), /: acquired, token \d+, 1h (29|30)m of the lease left$/m);
+    assert.match(one.err(), /: DeleteItem: AccessDeniedException: no more/);
+    await bench.remove(key);
+  });
+
   test('is 76 where the lock is lost', async () => {
     const key = bench.key();
     const one = bench.run(key, ['--ttl', '12s'], 'echo up; exec sleep 1000');
@@ -141,6 +158,16 @@ describe('the exit status', CONCURRENTLY, () => {
     await bench.ends(76, one);
     assert.match(one.err(), /^dynalock: [^\n]*the lock is lost \(taken over\)[^\n]*\n$/);
     assert.deepEqual(await bench.record(key), other);
+  });
+
+  test('is 76, and -v tells of renewals before, where the lock cannot be renewed', async () => {
+    const key = bench.key();
+    const denied = { do: 'status', status: 400, type: 'AccessDeniedException', message: 'no more' };
+    const one = bench.run(key, ['-v', '--ttl', '4s'], 'echo up; exec sleep 1000');
+    await one.until(/up/);
+    await bench.fault(key, denied, { op: 'UpdateItem' });
+    await bench.ends(76, one);
+    assert.match(one.err(), /: [^\n]*renewal failed: [^\n]*no more/);
   });
 
   for (const how of ['remove', 'replace']) {

@@ -120,6 +120,22 @@ static void test_max_attempts_is_the_number_of_attempts(void **state)
     }
 }
 
+static void test_the_number_of_attempts_is_that_of_the_option_or_the_environment(void **state)
+{
+    struct bench *b = *state;
+    setenv("AWS_MAX_ATTEMPTS", "2", 1);
+    for (int option = 0; option <= 3; option += 3) {
+        dynalock_options options = {.max_attempts = option};
+        dynalock_store *store = client_warm(b, &options);
+        client_fault(b, FOREVER "'action':'status'");
+        expect(client_get(store, "k", &failure), DYNALOCK_ERR_SERVICE);
+        assert_int_equal(bench_count(b, NULL), option != 0 ? option : 2);
+        rig_clear_faults(b->rig);
+        dynalock_close(store);
+    }
+    unsetenv("AWS_MAX_ATTEMPTS");
+}
+
 static void test_conflicts_of_transactions_are_tried_again(void **state)
 {
     struct bench *b = *state;
@@ -738,6 +754,7 @@ int main(void)
         CLIENT_TEST(test_a_lasting_failure_is_reported_after_four_attempts),
         CLIENT_TEST(test_a_write_that_was_sent_without_an_answer_may_have_happened),
         CLIENT_TEST(test_max_attempts_is_the_number_of_attempts),
+        CLIENT_TEST(test_the_number_of_attempts_is_that_of_the_option_or_the_environment),
         CLIENT_TEST(test_conflicts_of_transactions_are_tried_again),
         CLIENT_TEST(test_every_throttle_is_tried_again_after_a_longer_wait),
         CLIENT_TEST(test_a_lasting_throttle_is_reported_as_one),

@@ -255,6 +255,22 @@ static void test_a_create_meets_a_record(void **state)
     dynalock_kv_free(kv);
 }
 
+/* There is a record whenever it is written, and none whenever it is looked for. */
+static void test_a_create_among_others_that_come_and_go_ends(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    rig_fault(b->rig, "'match':{'op':'PutItem'},'times':-1,'action':{'do':'status','status':400,"
+                      "'type':'x#ConditionalCheckFailedException'}");
+    check(dynalock_atomic_put(b->store, key, dynalock_none(), NULL, NULL, NULL, &failure),
+          DYNALOCK_ERR_EXISTS);
+    assert_contains(failure.message, "all the time");
+    assert_true(bench_count(b, "PutItem") <= 10);
+    rig_clear_faults(b->rig);
+    check(dynalock_atomic_put(b->store, key, dynalock_none(), NULL, NULL, NULL, &failure),
+          DYNALOCK_OK);
+}
+
 static void test_what_atomic_put_gives_is_what_get_gives(void **state)
 {
     struct bench *b = *state;
@@ -532,6 +548,7 @@ int main(void)
         TEST(test_reads_are_consistent_unless_told_otherwise),
         TEST(test_partitions_do_not_see_each_other),
         TEST(test_a_create_meets_a_record),
+        TEST(test_a_create_among_others_that_come_and_go_ends),
         TEST(test_what_atomic_put_gives_is_what_get_gives),
         TEST(test_only_the_previous_record_is_replaced_or_deleted),
         TEST(test_a_strangers_record_can_be_replaced_and_deleted),

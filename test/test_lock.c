@@ -48,6 +48,36 @@ static void test_trying_once_says_who_holds_the_lock(void **state)
     lock_end(held);
 }
 
+/* There is a record whenever it is written, and none whenever it is looked for. */
+static void test_a_try_among_others_that_come_and_go_ends(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_lock *lock = lock_make(b->store, key, (dynalock_lock_options){.ttl_ms = LONG_MS});
+    rig_fault(b->rig, "'match':{'op':'PutItem'},'times':-1,'action':{'do':'status','status':400,"
+                      "'type':'x#ConditionalCheckFailedException'}");
+    check(dynalock_lock_acquire(lock, -1, 0, &failure), DYNALOCK_ERR_NOT_ACQUIRED);
+    assert_contains(failure.message, "all the time");
+    assert_true(bench_count(b, "PutItem") <= 10);
+    rig_clear_faults(b->rig);
+    check(dynalock_lock_acquire(lock, -1, 0, &failure), DYNALOCK_OK);
+    lock_end(lock);
+}
+
+static void test_a_record_that_is_not_dynalocks_is_no_lock(void **state)
+{
+    struct bench *b = *state;
+    const char *key = bench_key(b);
+    dynalock_lock *lock = lock_make(b->store, key, (dynalock_lock_options){.ttl_ms = LONG_MS});
+    warm(b->store);
+    bench_put_item(b, key, "'version':{'S':'five'}");
+    check(dynalock_lock_acquire(lock, -1, LONG_MS, &failure), DYNALOCK_ERR_TYPE);
+    dynalock_lock_free(lock);
+    json_t *item = bench_item(b, key);
+    assert_string_equal(item_text(item, "version", "S"), "five");
+    json_decref(item);
+}
+
 static void test_a_waiter_gets_the_lock_when_it_is_released(void **state)
 {
     struct bench *b = *state;
@@ -463,6 +493,23 @@ static void test_renewing_by_hand_extends_the_lease(void **state)
     lock_end(lock);
 }
 
+/* Each renewal happens, and is said not to have. */
+static void test_a_renewal_that_is_denied_each_time_though_it_happens_fails(void **state)
+{
+    struct bench *b = *state;
+    dynalock_lock_options options = {.ttl_ms = LONG_MS, .renewal = DYNALOCK_RENEWAL_NONE};
+    dynalock_lock *lock = lock_take(b->store, bench_key(b), options);
+    rig_fault(b->rig, "'match':{'op':'UpdateItem'},'times':-1,'action':{'do':'status','status':400,"
+                      "'type':'x#ConditionalCheckFailedException','forward':true}");
+    check(dynalock_lock_renew(lock, 0, &failure), DYNALOCK_ERR_SERVICE);
+    assert_contains(failure.message, "as if they had not");
+    assert_int_equal(bench_count(b, "UpdateItem"), 2);
+    check(dynalock_lock_ensure(lock, 1, &failure), DYNALOCK_OK);
+    rig_clear_faults(b->rig);
+    check(dynalock_lock_renew(lock, 0, &failure), DYNALOCK_OK);
+    lock_end(lock);
+}
+
 static void test_the_keeper_goes_on_with_a_changed_ttl(void **state)
 {
     struct bench *b = *state;
@@ -729,6 +776,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         LOCK_TEST(test_a_free_lock_is_acquired_at_once),
         LOCK_TEST(test_trying_once_says_who_holds_the_lock),
+        LOCK_TEST(test_a_try_among_others_that_come_and_go_ends),
+        LOCK_TEST(test_a_record_that_is_not_dynalocks_is_no_lock),
         LOCK_TEST(test_a_waiter_gets_the_lock_when_it_is_released),
         LOCK_TEST(test_one_object_locks_again_and_again_with_growing_tokens),
         LOCK_TEST(test_a_token_exceeds_any_version_that_was_there),
@@ -751,6 +800,7 @@ int main(void)
         LOCK_TEST(test_another_acquirer_leaves_nothing_of_the_one_before),
         LOCK_TEST(test_the_keeper_holds_a_lock_past_its_ttl),
         LOCK_TEST(test_renewing_by_hand_extends_the_lease),
+        LOCK_TEST(test_a_renewal_that_is_denied_each_time_though_it_happens_fails),
         LOCK_TEST(test_the_keeper_goes_on_with_a_changed_ttl),
         LOCK_TEST(test_bad_options_are_refused),
         LOCK_TEST(test_bad_arguments_are_refused),

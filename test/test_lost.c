@@ -286,6 +286,26 @@ static void finish(struct bench *b, struct write *w)
 
 #define OTHERS_NONCE "00000000000000000000000000000000.1.5"
 
+/* The answer to the second attempt does not show what is there, and then nothing answers any more. */
+static void test_a_write_whose_outcome_cannot_be_read_may_have_happened(void **state)
+{
+    struct bench *b = *state;
+    for (int kind = CREATE; kind <= ATOMIC_DELETE; kind++) {
+        dynalock_store *store = hasty(b, 700, 2);
+        struct write w = begin(b, store, (enum kind)kind);
+        lose(b, operations[kind], 1, "'drop'");
+        lose(b, operations[kind], 1,
+             "{'do':'status','status':400,'type':'x#ConditionalCheckFailedException'}");
+        lose(b, "GetItem", -1, "'status'");
+        (void)run(&w);
+        assert_code(&w, DYNALOCK_ERR_SERVICE, true);
+        assert_int_equal(bench_count(b, "GetItem"), 2);
+        rig_clear_faults(b->rig);
+        dynalock_close(store);
+        end(&w);
+    }
+}
+
 static void test_a_create_followed_by_anothers_is_not_known_to_have_failed(void **state)
 {
     struct bench *b = *state;
@@ -514,6 +534,7 @@ int main(void)
         TEST(test_an_atomic_delete_whose_answer_is_lost_says_so),
         TEST(test_a_request_that_never_arrived_is_sent_again),
         TEST(test_a_conditional_write_that_is_delivered_twice_is_recognised),
+        TEST(test_a_write_whose_outcome_cannot_be_read_may_have_happened),
         TEST(test_a_create_followed_by_anothers_is_not_known_to_have_failed),
         TEST(test_a_create_that_another_deleted_is_done_again),
         TEST(test_a_create_that_go_has_written_over_is_recognised),

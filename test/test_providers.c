@@ -378,6 +378,18 @@ static void test_a_token_of_instance_metadata_is_used_while_it_lasts(void **stat
     assert_int_equal(ASKED(w, "imds-token"), 1);
 }
 
+static void test_what_cannot_be_a_token_of_instance_metadata_is_not_sent_on(void **state)
+{
+    static const char *const bad[] = {"", "HUSH HUSH", "HUSH\r\nX-Evil: 1", "HUSH\xC3\xA9"};
+    struct world *w = *state;
+    use_instance(w);
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        next_body(w, "imds-token", 200, bad[i]);
+        fails(w, "what it gives is not a token", true);
+    }
+    assert_int_equal(ASKED(w, "imds-role"), 0);
+}
+
 static void test_a_token_of_instance_metadata_that_ends_is_replaced(void **state)
 {
     struct world *w = *state;
@@ -598,6 +610,19 @@ static void test_throttling_of_sts_passes(void **state)
     assert_int_equal(ASKED(w, "AssumeRole"), 3);
 }
 
+static void test_throttling_of_sts_that_goes_on_is_told_as_what_may_pass(void **state)
+{
+    struct world *w = *state;
+    use_role(w, "");
+    for (int i = 0; i < 3; i++) {
+        next_body(w, NULL, 400,
+                  "<ErrorResponse><Error><Code>Throttling</Code><Message>Rate exceeded</Message>"
+                  "</Error></ErrorResponse>");
+    }
+    fails(w, "HTTP status 400, Throttling: Rate exceeded", true);
+    assert_int_equal(ASKED(w, "AssumeRole"), 3);
+}
+
 static void test_an_answer_of_sts_that_is_not_sound_is_refused(void **state)
 {
     static const char *const bad[] = {
@@ -775,6 +800,7 @@ int main(void)
         WITH_FAKE(test_expired_credentials_are_refused),
         WITH_FAKE(test_instance_metadata_gives_credentials),
         WITH_FAKE(test_a_token_of_instance_metadata_is_used_while_it_lasts),
+        WITH_FAKE(test_what_cannot_be_a_token_of_instance_metadata_is_not_sent_on),
         WITH_FAKE(test_a_token_of_instance_metadata_that_ends_is_replaced),
         WITH_FAKE(test_an_instance_without_a_role_says_so),
         WITH_FAKE(test_instance_metadata_that_is_switched_off_says_so),
@@ -792,6 +818,7 @@ int main(void)
         WITH_FAKE(test_what_sts_refuses_is_told_in_its_words),
         WITH_FAKE(test_what_sts_says_of_a_signature_is_cut),
         WITH_FAKE(test_throttling_of_sts_passes),
+        WITH_FAKE(test_throttling_of_sts_that_goes_on_is_told_as_what_may_pass),
         WITH_FAKE(test_an_answer_of_sts_that_is_not_sound_is_refused),
         WITH_FAKE(test_a_web_identity_is_exchanged_unsigned),
         WITH_FAKE(test_a_web_identitys_token_is_read_each_time),

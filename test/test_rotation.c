@@ -148,12 +148,41 @@ static void test_a_lock_is_lost_by_its_credentials_where_there_are_none_any_more
     source_free(source);
 }
 
+/* The service that hands them out is not well: AWS wants them used on, and it asked again, but not all the time. */
+static void test_an_instance_that_gives_what_has_expired_is_believed(void **state)
+{
+    struct bench *b = *state;
+    struct rig *service = rig_open(), *proxy = rig_open();
+    char url[60];
+    json_t *made = rig(service, "'cmd':'metadata','lifetime_s':-60,'fixed':{'id':'" RIG_KEY_ID
+                                "','secret':'" RIG_SECRET "','token':'given-by-the-instance'}");
+    service->proxy = (int)json_integer_value(json_object_get(made, "proxy"));
+    snprintf(url, sizeof url, "http://127.0.0.1:%d",
+             (int)json_integer_value(json_object_get(made, "port")));
+    json_decref(made);
+    dynalock_options options = {.region = RIG_REGION,
+                                .endpoint = rig_proxy_new(proxy, test_server(),
+                                                          "'tokens':{'" RIG_KEY_ID
+                                                          "':'given-by-the-instance'}")};
+    setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", url, 1);
+    dynalock_store *store = bench_open(b, &options);
+    unsetenv("AWS_EC2_METADATA_SERVICE_ENDPOINT");
+    for (int i = 0; i < 5; i++) {
+        check(dynalock_put(store, "k", dynalock_none(), NULL, &failure), DYNALOCK_OK);
+    }
+    assert_int_equal(rig_count(service, "imds-credentials"), 1);
+    dynalock_close(store);
+    rig_close(proxy);
+    rig_close(service);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         LOCK_TEST(test_locks_outlive_three_rotations_of_sources_that_fail_half_of_the_time),
         LOCK_TEST(test_a_callback_that_blocks_for_longer_than_the_lease_disturbs_no_renewal),
         LOCK_TEST(test_a_lock_is_lost_by_its_credentials_where_there_are_none_any_more),
+        LOCK_TEST(test_an_instance_that_gives_what_has_expired_is_believed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

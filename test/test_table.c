@@ -360,6 +360,22 @@ static void test_not_being_allowed_to_see_or_make_the_table_is_an_error(void **s
     dynalock_close(store);
 }
 
+static void test_a_table_that_may_be_made_but_not_seen_is_not_waited_for(void **state)
+{
+    struct bench *b = *state;
+    const char *table = table_name();
+    dynalock_store *store = store_of(b, table);
+    rig_fault(b->rig, "'match':{'op':'DescribeTable','nth':2},'times':-1,'action':{'do':'status',"
+                      "'status':400,'type':'x#AccessDeniedException','message':'not you'}");
+    check(dynalock_table_create(store, 0, NULL, &failure), DYNALOCK_ERR_NOT_AUTHORIZED);
+    assert_contains(failure.message, "not you");
+    assert_int_equal(bench_count(b, "CreateTable"), 1);
+    assert_int_equal(bench_count(b, "DescribeTable"), 2);
+    rig_clear_faults(b->rig);
+    dynalock_close(store);
+    drop_table(b, table);
+}
+
 /* ---- Time to live ---------------------------------------------------------------------------- */
 
 static void test_time_to_live_that_is_off_is_told_and_turned_on(void **state)
@@ -465,6 +481,7 @@ int main(void)
         TEST(test_a_table_that_is_not_there_is_called_so),
         TEST(test_tables_of_other_keys_are_refused_with_words),
         TEST(test_not_being_allowed_to_see_or_make_the_table_is_an_error),
+        TEST(test_a_table_that_may_be_made_but_not_seen_is_not_waited_for),
         TEST(test_time_to_live_that_is_off_is_told_and_turned_on),
         TEST(test_time_to_live_on_another_attribute_is_told_and_left),
         TEST(test_every_state_of_time_to_live_is_understood),

@@ -217,6 +217,26 @@ static void test_answers_mean_what_they_say(void **state)
     }
 }
 
+static void test_an_item_that_the_service_finds_too_large_is_told_as_such(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const words[] = {
+        "Item size has exceeded the maximum allowed size",
+        "Item size to update has exceeded the maximum allowed size",
+    };
+
+    for (size_t i = 0; i < COUNT(words); i++) {
+        char body[200];
+        (void)snprintf(body, sizeof body,
+                       "{\"__type\":\"com.amazon.coral.validate#ValidationException\","
+                       "\"message\":\"%s\"}",
+                       words[i]);
+        dlk_request_get(f->store, &f->call, "k", true, false);
+        assert_true(answered(f, 400, body));
+        assert_int_equal(f->call.code, DYNALOCK_ERR_TOO_LARGE);
+    }
+}
+
 static void test_failures_to_get_an_answer_mean_what_they_say(void **state)
 {
     static const struct {
@@ -655,6 +675,7 @@ int main(void)
         TEST(test_each_attempt_is_signed_with_its_own_time),
         TEST(test_an_attempt_has_its_own_limit_or_what_the_operation_has_left),
         TEST(test_answers_mean_what_they_say),
+        TEST(test_an_item_that_the_service_finds_too_large_is_told_as_such),
         TEST(test_failures_to_get_an_answer_mean_what_they_say),
         TEST(test_what_is_no_answer_of_dynamodb_teaches_nothing),
         TEST(test_an_answer_whose_checksum_is_wrong_teaches_nothing_and_is_tried_again),

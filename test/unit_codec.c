@@ -312,6 +312,26 @@ static void test_kv_make(void **state)
 
 /* ---- Bodies ---------------------------------------------------------------------------------- */
 
+/* A key to go on from that no item could have is not sent back. */
+static void test_long_key(void)
+{
+    char body[DLK_KEY_MAX + 100];
+    struct dlk_page page;
+    int length;
+
+    for (length = DLK_KEY_MAX; length <= DLK_KEY_MAX + 1; length++) {
+        (void)snprintf(body, sizeof body,
+                       "{\"Items\":[],\"LastEvaluatedKey\":{\"name\":{\"S\":\"%0*d\"}}}", length,
+                       7);
+        assert_int_equal(dlk_json_page(body, strlen(body), &page, NULL),
+                         length <= DLK_KEY_MAX ? DYNALOCK_OK : DYNALOCK_ERR_BAD_RESPONSE);
+        if (length <= DLK_KEY_MAX) {
+            assert_int_equal(strlen(page.last_key), length);
+            dlk_page_free(&page);
+        }
+    }
+}
+
 static void test_page(void **state)
 {
     static const char two[] =
@@ -344,6 +364,7 @@ static void test_page(void **state)
     assert_int_equal(page.count, 0);
     assert_null(page.last_key);
     dlk_page_free(&page);
+    test_long_key();
     for (i = 0; i < COUNT(bad); i++) {
         page.count = 77;
         assert_int_not_equal(dlk_json_page(bad[i], strlen(bad[i]), &page, NULL), DYNALOCK_OK);

@@ -109,6 +109,22 @@ static void test_a_file_that_cannot_be_read_is_empty_with_a_note(void **state)
     dlk_profiles_free(profiles);
 }
 
+/* As nobody, where the tester is root, who may read all. */
+static void test_a_file_that_may_not_be_read_is_empty_with_a_note(void **state)
+{
+    uid_t user = geteuid();
+    (void)state;
+    write_bytes(".aws/config", "[default]\nregion = r\n", 21);
+    assert_int_equal(chmod(home, 0), 0);
+    assert_int_equal(user == 0 ? setresuid(65534, 65534, user) : 0, 0);
+    struct dlk_profiles *profiles = read_profiles();
+    assert_int_equal(user == 0 ? setresuid(user, user, user) : 0, 0);
+    assert_int_equal(chmod(home, 0700), 0);
+    check(profiles, "default", "region", NULL);
+    assert_non_null(strstr(dlk_profiles_note(profiles), "cannot be read: permission denied"));
+    dlk_profiles_free(profiles);
+}
+
 static void test_a_missing_home_is_looked_up(void **state)
 {
     struct dlk_profiles *profiles = NULL;
@@ -361,6 +377,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_files_that_are_not_there_are_empty),
         TEST(test_a_file_that_cannot_be_read_is_empty_with_a_note),
+        TEST(test_a_file_that_may_not_be_read_is_empty_with_a_note),
         TEST(test_a_missing_home_is_looked_up),
         TEST(test_a_home_of_endless_length_has_no_files),
         TEST(test_variables_name_the_files_with_a_tilde_or_without),

@@ -132,6 +132,7 @@ static void test_the_text_of_an_element_is_read(void **state)
         {"<a><c><b>no</b></c><b>yes</b></a>", "yes"},
         {"<a><b>&lt;&amp;&gt;&quot;&apos;&#65;&#x42;&#x20AC;&#x1F512;</b></a>",
          "<&>\"'AB\xE2\x82\xAC\xF0\x9F\x94\x92"},
+        {"<a><b>&#xE9;&#x7FF;</b></a>", "\xC3\xA9\xDF\xBF"},
         {"<a><b/></a>", ""},
         {"<a><b></b><c k=\"v>'\" l='\"/'/></a>", ""},
     };
@@ -319,6 +320,13 @@ static void test_credentials_that_are_not_whole_are_refused_without_a_secret(voi
         assert_null(strstr(error.message, "HUSH"));
         assert_null(found.access_key_id);
     }
+    char *token = NULL;
+    int64_t expires_s = 0;
+    dynalock_error error;
+    assert_int_equal(dlk_json_sso_token("HUSH", 4, &token, &expires_s, &error),
+                     DYNALOCK_ERR_BAD_RESPONSE);
+    assert_null(token);
+    assert_null(strstr(error.message, "HUSH"));
 }
 
 static void test_a_servers_words_are_cut_where_they_repeat_a_secret(void **state)
@@ -440,6 +448,23 @@ static void test_a_command_that_is_not_one_is_refused(void **state)
     assert_runs_not("echo 'HUSH", 1000, "a quote that does not end");
     assert_runs_not("echo \"HUSH", 1000, "a quote that does not end");
     assert_runs_not("echo \\", 1000, "a quote that does not end");
+    char many[2 * 257 + 1] = "";
+    for (size_t i = 0; i < sizeof many - 1; i++) {
+        many[i] = i % 2 == 0 ? 'x' : ' ';
+    }
+    assert_runs_not(many, 1000, "more than 256 words");
+}
+
+/* Root alone can try. */
+static void test_a_privileged_program_runs_none(void **state)
+{
+    (void)state;
+    if (geteuid() == 0) {
+        assert_int_equal(setresuid(65534, 0, 0), 0);
+        assert_runs_not("echo '" GOOD "'", 1000, "a privileged program runs no");
+        assert_int_equal(setresuid(0, 0, 0), 0);
+        assert_runs("echo '" GOOD "'");
+    }
 }
 
 static void test_a_program_that_cannot_be_started_is_told(void **state)
@@ -817,6 +842,71 @@ static void test_container_addresses_are_checked_before_anything_is_sent(void **
     }
 }
 
+static void test_the_address_of_instance_metadata_is_checked_before_anything_is_sent(void **state)
+{
+    static const char *const bad[] = {
+        "169.254.169.254", "ftp://169.254.169.254", "http://u:HUSH@host/", "http://host/?a",
+        "http://host/#a",  "http://host/\r\nX: y",  "http://h\xC3\xA9/"};
+    char endless[3000] = "http://";
+    (void)state;
+    memset(endless + 7, 'h', sizeof endless - 8);
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", bad[i], 1);
+        assert_no_source("", "the endpoint of instance metadata is not an http");
+    }
+    setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", endless, 1);
+    assert_no_source("", "the endpoint of instance metadata is not an http");
+    setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "IPv5", 1); /* the endpoint says it all */
+    setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1//", 1);
+    assert_source("", "instance metadata: ");
+    unsetenv("AWS_EC2_METADATA_SERVICE_ENDPOINT");
+    assert_no_source("", "neither IPv4 nor IPv6");
+    setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "IPv6", 1);
+    assert_source("", "instance metadata: ");
+}
+
+static void test_a_role_needs_a_region_to_be_asked_for_in(void **state)
+{
+    (void)state;
+    unsetenv("AWS_REGION");
+    assert_no_source("[default]\n" KEYS ROLE "source_profile = default\n", "no region for STS");
+}
+
+/* Nobody: as a user who may not read what is the tester's own, even if that is root. */
+static void assert_token_file(bool nobody, const char *word)
+{
+    struct dlk_credentials *made = NULL;
+    dynalock_error error;
+    uid_t user = geteuid();
+    nobody = nobody && user == 0;
+    assert_int_equal(nobody ? setresuid(65534, 65534, user) : 0, 0);
+    int code = fetch(1000, &made, &error);
+    assert_int_equal(nobody ? setresuid(user, user, user) : 0, 0);
+    assert_int_equal(code, DYNALOCK_ERR_CREDENTIALS);
+    if (strstr(error.message, word) == NULL || strstr(error.message, "HUSH") != NULL) {
+        fail_msg("%s", error.message);
+    }
+}
+
+static void test_a_token_file_that_cannot_be_read_is_named(void **state)
+{
+    static char large[70000];
+    (void)state;
+    memset(large, 'x', sizeof large - 1);
+    setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/r", 1);
+    setenv("AWS_EC2_METADATA_DISABLED", "true", 1);
+    home_put("token", large);
+    setenv("AWS_WEB_IDENTITY_TOKEN_FILE", home_path("token"), 1);
+    assert_token_file(false, "/token cannot be read (too large)");
+    home_put("token", "HUSH");
+    assert_int_equal(chmod(home_path("token"), 0), 0);
+    assert_token_file(true, "/token may not be read");
+    home_drop("token");
+    assert_token_file(false, "there is no file");
+    setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/", 1);
+    assert_token_file(false, "/ cannot be read (the system refuses)");
+}
+
 static void test_options_come_first_and_are_fixed(void **state)
 {
     const dynalock_options options = {.access_key_id = "OPT", .secret_access_key = "HUSH"};
@@ -862,6 +952,7 @@ int main(void)
         IN_WORLD(test_a_program_gives_credentials),
         IN_WORLD(test_a_program_gets_words_and_no_shell),
         IN_WORLD(test_a_command_that_is_not_one_is_refused),
+        IN_WORLD(test_a_privileged_program_runs_none),
         IN_WORLD(test_a_program_that_cannot_be_started_is_told),
         IN_WORLD(test_a_program_that_fails_is_told_by_its_status),
         IN_WORLD(test_a_program_that_prints_too_much_is_ended),
@@ -882,6 +973,9 @@ int main(void)
         IN_WORLD(test_what_follows_the_profile_is_in_the_sdks_order),
         IN_WORLD(test_a_chain_that_finds_nothing_says_what_it_tried),
         IN_WORLD(test_container_addresses_are_checked_before_anything_is_sent),
+        IN_WORLD(test_the_address_of_instance_metadata_is_checked_before_anything_is_sent),
+        IN_WORLD(test_a_role_needs_a_region_to_be_asked_for_in),
+        IN_WORLD(test_a_token_file_that_cannot_be_read_is_named),
         IN_WORLD(test_options_come_first_and_are_fixed),
     };
     return cmocka_run_group_tests(tests, make_world, end_world);

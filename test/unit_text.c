@@ -146,6 +146,7 @@ static void test_copy_text(void **state)
         dlk_copy_text(to, cases[i].size, cases[i].from);
         assert_string_equal(to, cases[i].to);
     }
+    dlk_copy_text(NULL, 0, "no room, not even for the end");
 }
 
 static void test_utf8(void **state)
