@@ -402,10 +402,10 @@ static void test_a_lock_is_renewed_on_connections_that_the_server_ends(void **st
     dynalock_lock *locks[COUNT(names)];
     for (size_t i = 0; i < COUNT(names); i++) {
         stores[i] = open_at(b, site(names[i]), farm.authority);
-        locks[i] = lock_take(stores[i], bench_key(b), (dynalock_lock_options){.ttl_ms = 1500});
+        locks[i] = lock_take(stores[i], bench_key(b), (dynalock_lock_options){.ttl_ms = 4000});
     }
-    for (int i = 0; i < 10; i++) {
-        sleep_ms(300);
+    for (int i = 0; i < 20; i++) {
+        sleep_ms(400);
         tls_reload(&farm);
     }
     for (size_t i = 0; i < COUNT(names); i++) {
