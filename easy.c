@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
@@ -14,8 +15,21 @@
 
 static atomic_int easy_global_result = CURLE_FAILED_INIT;
 
+/* libcurl would take a proxy from it, and where to write the keys of TLS; a set-user-id program must not. */
+static bool easy_trusts_environment(void)
+{
+#ifdef __linux__
+    return getauxval(AT_SECURE) == 0;
+#else
+    return geteuid() == getuid() && getegid() == getgid();
+#endif
+}
+
 static void easy_global_init(void)
 {
+    if (!easy_trusts_environment()) {
+        (void)unsetenv("SSLKEYLOGFILE");
+    }
     atomic_store(&easy_global_result, (int)curl_global_init(CURL_GLOBAL_DEFAULT));
 }
 
@@ -84,16 +98,6 @@ CURLM *dlk_easy_multi(void)
         easy_close_on_exec(multi, lowest);
     }
     return multi;
-}
-
-/* What libcurl would take a proxy from; a set-user-id program does not. */
-static bool easy_trusts_environment(void)
-{
-#ifdef __linux__
-    return getauxval(AT_SECURE) == 0;
-#else
-    return geteuid() == getuid() && getegid() == getgid();
-#endif
 }
 
 bool dlk_easy_set(CURL *easy, const char *url, const char *ca_file)

@@ -583,7 +583,9 @@ static void test_a_setuid_program_asks_no_environment(void **state)
     char folder[] = "/tmp/dynalock-guest-XXXXXX";
     char copy[64];
     assert_non_null(mkdtemp(folder));
-    assert_int_equal(chmod(folder, 0755), 0);
+    char keys[64];
+    assert_int_equal(chmod(folder, 0777), 0);
+    snprintf(keys, sizeof keys, "%s/keys", folder);
     snprintf(copy, sizeof copy, "%s/test_guest", folder);
     copy_program(copy);
     setenv("AWS_REGION", RIG_REGION, 1);
@@ -591,6 +593,7 @@ static void test_a_setuid_program_asks_no_environment(void **state)
     setenv("AWS_ACCESS_KEY_ID", RIG_KEY_ID, 1);
     setenv("AWS_SECRET_ACCESS_KEY", RIG_SECRET, 1);
     setenv("http_proxy", "http://127.0.0.1:1", 1);
+    setenv("SSLKEYLOGFILE", keys, 1);
     int status = privileged_run(b, copy);
     if (WEXITSTATUS(status) == ROLE_UNABLE) {
         status = setuid_run(b, copy);
@@ -600,6 +603,8 @@ static void test_a_setuid_program_asks_no_environment(void **state)
     unsetenv("AWS_ACCESS_KEY_ID");
     unsetenv("AWS_SECRET_ACCESS_KEY");
     unsetenv("http_proxy");
+    unsetenv("SSLKEYLOGFILE");
+    bool told_keys = unlink(keys) == 0;
     unlink(copy);
     rmdir(folder);
     if (WIFEXITED(status) && WEXITSTATUS(status) == ROLE_UNABLE) {
@@ -610,6 +615,7 @@ static void test_a_setuid_program_asks_no_environment(void **state)
             "neither a user namespace nor a setuid file can be had here: this cannot be tested");
     }
     assert_int_equal(status, 0);
+    assert_false(told_keys);
 }
 
 /* ---- Small stacks ---------------------------------------------------------------------------- */
