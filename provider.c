@@ -163,10 +163,12 @@ int dlk_read_file(const char *path, size_t max, struct dlk_sigv4_text *text, dyn
     case EACCES:
     case EPERM: return dlk_fail(error, DYNALOCK_ERR_CREDENTIALS, "%.200s may not be read", path);
     default:
-        return failed == EFBIG ? dlk_fail(error, DYNALOCK_ERR_CREDENTIALS,
-                                          "%.200s cannot be read (%s)", path, "too large")
-                               : dlk_fail(error, DYNALOCK_ERR_SYSTEM, "%.200s cannot be read (%s)",
-                                          path, "the system refuses");
+        return dlk_fail(error,
+                        failed == EMFILE || failed == ENFILE || failed == EIO
+                            ? DYNALOCK_ERR_SYSTEM
+                            : DYNALOCK_ERR_CREDENTIALS,
+                        "%.200s cannot be read (%s)", path,
+                        failed == EFBIG ? "too large" : "the system refuses");
     }
 }
 

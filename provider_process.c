@@ -289,9 +289,8 @@ static int process_run(char *const words[], const struct dlk_errand *errand,
     (void)close(fds[1]);
     if (failed != 0) {
         (void)close(fds[0]);
-        bool lasting =
-            failed == ENOENT || failed == ENOTDIR || failed == EACCES || failed == ENOEXEC;
-        return dlk_fail(error, lasting ? DYNALOCK_ERR_CREDENTIALS : DYNALOCK_ERR_SYSTEM,
+        bool passes = failed == EAGAIN || failed == ENOMEM || failed == EMFILE || failed == ENFILE;
+        return dlk_fail(error, passes ? DYNALOCK_ERR_SYSTEM : DYNALOCK_ERR_CREDENTIALS,
                         "%.100s cannot be started: %s", words[0],
                         failed == ENOENT   ? "there is no such program"
                         : failed == EACCES ? "permission denied"
