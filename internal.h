@@ -83,8 +83,8 @@ bool dlk_is_utf8(const char *text, size_t length);
 int dlk_check_text(const char *text, size_t min, size_t max, const char *what,
                    dynalock_error *error);
 /* jansson reads JSON by recursion, and threads may have small stacks: a record of 32 levels makes an answer of some 70.
- * And it makes some 200 bytes of a part: DynamoDB's largest page, of empty strings, has 2.1 million. */
-enum { DLK_JSON_DEPTH_MAX = 128, DLK_JSON_PARTS_MAX = 2500000 };
+ * And it makes some 200 bytes of a part: DynamoDB Local's largest page, of empty strings, has 2.9 million. */
+enum { DLK_JSON_DEPTH_MAX = 128, DLK_JSON_PARTS_MAX = 3000000 };
 bool dlk_json_is_sane(const char *text, size_t length);
 /* Text for a request body: quoted and escaped; it must be valid UTF-8 (see dlk_check_text). */
 void dlk_json_string(struct dlk_buffer *buffer, const char *text, size_t length);
