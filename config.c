@@ -6,14 +6,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/auxv.h>
+#endif
+
+bool dlk_trusts_environment(void)
+{
+#ifdef __linux__
+    return getauxval(AT_SECURE) == 0;
+#else
+    return geteuid() == getuid() && getegid() == getgid();
+#endif
+}
 
 const char *dlk_config_env(const char *name)
 {
-#if defined(__GLIBC__)
-    const char *value = secure_getenv(name);
-#else
-    const char *value = getenv(name);
-#endif
+    const char *value = dlk_trusts_environment() ? getenv(name) : NULL;
     return value != NULL && *value != '\0' ? value : NULL;
 }
 

@@ -2,8 +2,12 @@
 /* One set of credentials: immutable, counted, and wiped when it is dropped. */
 #include "internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Dummies that a local server takes may be shorter, and part of any word. */
+#define CREDENTIALS_SECRET_MIN 8
 
 void dlk_wipe_bytes(void *bytes, size_t length)
 {
@@ -47,8 +51,7 @@ int dlk_credentials_new(struct dlk_credentials **made, const char *id, const cha
                         const char *token, int64_t expires_s, const char *source,
                         dynalock_error *error)
 {
-    if (!dlk_is_sendable(id) || !dlk_is_sendable(secret) ||
-        !dlk_is_sendable(token)) {
+    if (!dlk_is_sendable(id) || !dlk_is_sendable(secret) || !dlk_is_sendable(token)) {
         return dlk_fail(
             error, DYNALOCK_ERR_CREDENTIALS,
             "%s: the access key id, the secret or the session token has white space or other characters that "
@@ -86,5 +89,19 @@ void dlk_credentials_unref(struct dlk_credentials *set)
         dlk_wipe(set->secret_access_key);
         dlk_wipe(set->session_token);
         free(set);
+    }
+}
+
+void dlk_cut_secret(char *words, const char *secret)
+{
+    dlk_cut_signed(words);
+    if (secret != NULL && strlen(secret) >= CREDENTIALS_SECRET_MIN) {
+        char start[17]; /* the words may repeat a part alone */
+        (void)snprintf(start, sizeof start, "%s", secret);
+        char *at = strstr(words, start);
+        if (at != NULL) {
+            *at = '\0';
+        }
+        dlk_wipe_bytes(start, sizeof start);
     }
 }

@@ -179,13 +179,13 @@ int dynalock_open(const char *table, const char *partition, const dynalock_optio
     store_set(made, options);
     dlk_cancel_later();
     code = store_make(made, table, partition, options, error);
-    dlk_cancel_as_before();
     if (code != 0) {
         dlk_store_free(made);
-        return code;
+    } else {
+        *store = made;
     }
-    *store = made;
-    return 0;
+    dlk_cancel_as_before();
+    return code;
 }
 
 /* ---- Calls in progress, and closing ---- */

@@ -365,7 +365,7 @@ static inline dynalock_value dynalock_attribute(const struct json_t *json)
 
 /* ---- Records --------------------------------------------------------------------------------- */
 
-/* Borrowed; never NULL. This and the next seven take NULL, too, and answer NULL or 0. */
+/* Borrowed; NULL only of NULL, which this and the next seven take, and answer with NULL or 0. */
 DYNALOCK_API const char *dynalock_kv_partition(const dynalock_kv *kv);
 DYNALOCK_API const char *dynalock_kv_key(const dynalock_kv *kv);
 

@@ -9,25 +9,12 @@
 #include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <sys/auxv.h>
-#endif
 
 static atomic_int easy_global_result = CURLE_FAILED_INIT;
 
-/* libcurl would take a proxy from it, and where to write the keys of TLS; a set-user-id program must not. */
-static bool easy_trusts_environment(void)
-{
-#ifdef __linux__
-    return getauxval(AT_SECURE) == 0;
-#else
-    return geteuid() == getuid() && getegid() == getgid();
-#endif
-}
-
 static void easy_global_init(void)
 {
-    if (!easy_trusts_environment()) {
+    if (!dlk_trusts_environment()) { /* else libcurl would write the keys of TLS there */
         (void)unsetenv("SSLKEYLOGFILE");
     }
     atomic_store(&easy_global_result, (int)curl_global_init(CURL_GLOBAL_DEFAULT));
@@ -103,7 +90,7 @@ CURLM *dlk_easy_multi(void)
 bool dlk_easy_set(CURL *easy, const char *url, const char *ca_file)
 {
     return curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK &&
-           (easy_trusts_environment() || curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK) &&
+           (dlk_trusts_environment() || curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK) &&
            curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) == CURLE_OK &&

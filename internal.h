@@ -375,7 +375,7 @@ enum dlk_section {
 };
 
 /* Both files as they are now; those that are not there, or may not be read, are empty.
- * DYNALOCK_ERR_CONFIG: one is no text, or too large. DYNALOCK_ERR_SYSTEM: no descriptor is left. DYNALOCK_ERR_MEMORY. */
+ * DYNALOCK_ERR_CONFIG: one is no text, or too large. DYNALOCK_ERR_SYSTEM: no descriptor is left, or the device fails. DYNALOCK_ERR_MEMORY. */
 int dlk_profiles_read(struct dlk_profiles **profiles, dynalock_error *error);
 void dlk_profiles_free(struct dlk_profiles *profiles); /* wipes it; takes NULL */
 /* The folder of the user; false: there is none, or its path is too long. */
@@ -422,7 +422,8 @@ struct dlk_config {
     char *ca_file;    /* NULL: not said */
 };
 
-/* The variable's value; NULL if unset, empty, or this is a setuid program. */
+bool dlk_trusts_environment(void); /* false: this is a set-user-id program */
+/* The variable's value; NULL if unset, empty, or the environment is not trusted. */
 const char *dlk_config_env(const char *name);
 int dlk_config_read(struct dlk_config *config, const dynalock_options *options,
                     const struct dlk_profiles *profiles, dynalock_error *error);
@@ -456,7 +457,7 @@ void dlk_wipe_bytes(void *bytes, size_t length);
 void dlk_wipe(char *text); /* and frees it; takes NULL */
 /* What AWS says of a wrong signature repeats the canonical request, session token included: cuts that off. */
 void dlk_cut_signed(char *words);
-/* provider.c: that, and what follows of the secret (NULL: none), or of its beginning. */
+/* That, and what follows of the secret (NULL: none), or of its beginning. */
 void dlk_cut_secret(char *words, const char *secret);
 
 /* ---- transport.c: the only place with curl.h
@@ -888,10 +889,11 @@ struct dynalock_store {
  * ------------------------------------------------ */
 
 /* Every public function on a store is between these two. enter: 0, DYNALOCK_ERR_FORKED, _CLOSED. */
-void dlk_cancel_later(void); /* until the other, which each of these has */
-void dlk_cancel_as_before(void);
 int dlk_enter(dynalock_store *store, dynalock_error *error);
 void dlk_leave(dynalock_store *store);
+/* Between the two, this thread is not cancelled: enter and leave call them. */
+void dlk_cancel_later(void);
+void dlk_cancel_as_before(void);
 void dlk_store_unref(dynalock_store *store);
 void dlk_store_free(dynalock_store *store);
 int64_t dlk_store_boot_us(const dynalock_store *store); /* its boot clock, now */

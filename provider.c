@@ -108,22 +108,6 @@ int dlk_errand_refused(const struct dlk_http_answer *answer, const char *words,
     return code;
 }
 
-/* ---- Secrets ---- */
-
-void dlk_cut_secret(char *words, const char *secret)
-{
-    dlk_cut_signed(words);
-    if (secret != NULL && *secret != '\0') {
-        char start[17]; /* the words may repeat a part alone */
-        (void)snprintf(start, sizeof start, "%s", secret);
-        char *at = strstr(words, start);
-        if (at != NULL) {
-            *at = '\0';
-        }
-        dlk_wipe_bytes(start, sizeof start);
-    }
-}
-
 /* ---- Files ---- */
 
 static int provider_read(int fd, size_t max, struct dlk_sigv4_text *text)

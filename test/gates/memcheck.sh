@@ -7,7 +7,7 @@
 # needs: valgrind xargs
 set -eu
 programs=$(find build/release/test -name 'unit_*' ! -name '*.*' | sort)
-[ -n "$programs" ] || { echo 'build/release/test has no unit tests'; exit 1; }
+[ -n "$programs" ] || { echo 'build/release/test has no unit tests: run make check, or make memcheck'; exit 1; }
 if [ "${1--}" != all ]; then
     programs=$(printf '%s\n' "$programs" | grep -vE '/unit_(codec|profile)$')
 fi
