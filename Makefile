@@ -459,3 +459,4 @@ help:
 	@echo
 	@echo 'Variables: prefix (PREFIX) exec_prefix bindir libdir includedir mandir pkgconfigdir cmakedir completionsdir DESTDIR'
 	@echo '           CC CXX AR CPPFLAGS CFLAGS CXXFLAGS LDFLAGS PKG_CONFIG INSTALL; CLANG, for the checks'
+	@echo '           SHARED_CFLAGS, of the shared library, which is built for size'

@@ -158,9 +158,9 @@ enum dynalock_event_id {
     DYNALOCK_EVENT_LOST = 9,            /* key, token, cause */
     DYNALOCK_EVENT_RELEASED = 10,       /* key, token */
     DYNALOCK_EVENT_RELEASE_FAILED = 11, /* key, token, code, message */
-    DYNALOCK_EVENT_CLEANED = 12,        /* nothing of a cancelled try is left: key */
-    DYNALOCK_EVENT_CLOCK = 13,          /* corrected for signing, or in conflict: message */
-    DYNALOCK_EVENT_DROPPED = 14,        /* events were: the callback was too slow */
+    DYNALOCK_EVENT_CLEANED = 12, /* nothing of a cancelled try is left that has not expired: key */
+    DYNALOCK_EVENT_CLOCK = 13,   /* corrected for signing, or in conflict: message */
+    DYNALOCK_EVENT_DROPPED = 14, /* events were: the callback was too slow */
     DYNALOCK_EVENT_CREDENTIALS = 15 /* fetched, message: from where; or code and message: why not */
 };
 
@@ -399,9 +399,9 @@ DYNALOCK_API int dynalock_kv_bytes(dynalock_kv *kv, const void **bytes, size_t *
 /*
  * The value as plain JSON; a new reference, the caller's. S becomes a string as it stands, N an
  * integer where it is a whole number within int64 and else a real, BOOL, NULL, L, M what they are
- * called, B a string with its base64, SS NS BS arrays of what their members become. DYNALOCK_ERR_TYPE where an N is neither an int64 nor exactly
- * the number that a double's shortest decimal form stands for, and for a record without a value;
- * DYNALOCK_ERR_MEMORY.
+ * called, B a string with its base64, SS NS BS arrays of what their members become.
+ * DYNALOCK_ERR_TYPE where an N is neither an int64 nor exactly the number that a double's shortest
+ * decimal form stands for, and for a record without a value; DYNALOCK_ERR_MEMORY.
  */
 DYNALOCK_API int dynalock_kv_json(const dynalock_kv *kv, struct json_t **json,
                                   dynalock_error *error);
@@ -418,8 +418,8 @@ DYNALOCK_API void dynalock_kv_free(dynalock_kv *kv);
 /*
  * Every operation below may fail with DYNALOCK_ERR_ARGUMENT (key: 1 to 1,024 bytes of UTF-8), _MEMORY,
  * _SYSTEM, _CLOSED, _FORKED, _CREDENTIALS, _CREDENTIALS_UNAVAILABLE, _NOT_AUTHORIZED, _NO_TABLE,
- * _NETWORK, _TLS, _TIMEOUT, _THROTTLED, _SERVICE, _BAD_RESPONSE, _REFUSED. A failed write says by DYNALOCK_ERROR_OUTCOME_UNKNOWN that it may
- * have happened.
+ * _NETWORK, _TLS, _TIMEOUT, _THROTTLED, _SERVICE, _BAD_RESPONSE, _REFUSED. A failed write says by
+ * DYNALOCK_ERROR_OUTCOME_UNKNOWN that it may have happened.
  *
  * A record counts as expired, and is not seen by any of them, once server time is surely past its
  * expiry; the host's clock is not asked.
@@ -654,7 +654,7 @@ DYNALOCK_API int dynalock_lock_cause(
 DYNALOCK_API int dynalock_lock_lost_fd(dynalock_lock *lock, int *fd, dynalock_error *error);
 
 /*
- * Who holds the lock now, by one consistent read: dynalock_kv_holder, _version, _expires_ms of *kv tell.
+ * Who holds the lock now, by one consistent read: dynalock_kv_holder, _token, _expires_ms of *kv tell.
  * mine, if not NULL: whether it is this object's. DYNALOCK_ERR_NOT_FOUND: nobody does.
  */
 DYNALOCK_API int dynalock_lock_holder(dynalock_lock *lock, dynalock_kv **kv, bool *mine,
