@@ -75,8 +75,8 @@ $(addsuffix /%,$(addprefix build/,$(SYSTEMS))): CMOCKA_LIBS = -lcmocka
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all amalgamation examples check check-offline build-check build-check-offline abi memcheck soak guards model deps \
-	demo try install uninstall installcheck format clean help FORCE
+.PHONY: all amalgamation examples check check-offline build-check build-check-offline abi memcheck soak sweep guards model \
+	deps demo try install uninstall installcheck format clean help FORCE
 
 all: build/version build/release/libdynalock.a build/release/$(SHARED) build/release/dynalock
 
@@ -121,6 +121,16 @@ endef
 
 # What every test may use: the rig's client, and support files.
 SUPPORT := $(sort $(wildcard test/rig.c test/support*.c))
+
+# The command as part of a test program, in which its main is another.
+build/asan/test/command_main.o: build/asan/command/main.o
+	objcopy --redefine-sym main=command_main $< $@
+
+build/asan/test/fail_command: build/asan/test/fail_command.o build/asan/test/command_main.o \
+		$(patsubst %.c,build/asan/%.o,$(filter-out command/main.c,$(COMMAND_SOURCES))) \
+		build/asan/test/libsupport.a build/asan/libdynalock.a
+	$(cc_asan) -pthread $(flags_asan) $(LDFLAGS) $(call wraps,test/fail_command.c test/support_fail.h) -o $@ $^ \
+		$(CMOCKA_LIBS) $(DEPS_LIBS) -lm
 
 # The soak's contenders, of several builds.
 SOAK_CONTENDERS := $(foreach variant,release asan tsan,build/$(variant)/soak/contender)
@@ -200,13 +210,12 @@ $(CXX_EXAMPLE_PROGRAMS): build/release/examples/%: examples/%.cpp dynalock.h bui
 
 # unit_*.c may use internal functions and need nothing. test_*.c use the public interface alone, on every
 # variant and on both servers; those that include ../internal.h are not run with the shared library nor the two
-# files. fail_*.c inject failures (fail_unit_*.c without a server). Programs with threads also run
-# under the thread sanitizer.
+# files. fail_*.c inject failures, without a server. Programs with threads also run under the thread
+# sanitizer.
 UNITS := $(sort $(patsubst test/%.c,%,$(wildcard test/unit_*.c)))
 TESTS := $(sort $(patsubst test/%.c,%,$(wildcard test/test_*.c)))
 SHARED_TESTS := $(patsubst test/%.c,%,$(shell grep -L '^.include "\.\./internal\.h"' $(TESTS:%=test/%.c)))
 FAILS := $(sort $(patsubst test/%.c,%,$(wildcard test/fail_*.c)))
-FAIL_UNITS := $(filter fail_unit_%,$(FAILS))
 TOOLS := $(filter-out support_%,$(sort $(patsubst test/%.c,%,$(wildcard test/*_tool.c))))
 NODE_TESTS := $(sort $(wildcard test/*.test.mjs))
 with_threads = $(patsubst test/%.c,%,$(shell grep -lE 'pthread_create|dynalock_lock_' $(1:%=test/%.c) /dev/null))
@@ -227,7 +236,7 @@ gate_runs = $(foreach gate,$(call only,$(GATES)),$(foreach arg,$(or $(gate_args_
 
 OFFLINE_RUNS = $(call runs,unit,static,release,$(UNITS)) $(call runs,unit,asan,asan,$(UNITS)) \
 	$(call runs,unit,clang,clang,$(UNITS)) $(call runs,unit,tsan,tsan,$(THREADED_UNITS)) \
-	$(call runs,unit,fail,asan,$(FAIL_UNITS)) $(fuzz_runs) $(gate_runs)
+	$(call runs,unit,fail,asan,$(FAILS)) $(fuzz_runs) $(gate_runs)
 # On both servers, as built for use (the shared library on one, the static one on the other) and with the address
 # sanitizer; on one, what is about other things than DynamoDB, the other ways to link the library, and the thread
 # sanitizer.
@@ -241,7 +250,6 @@ RIG_RUNS = $(call runs,local,shared,shared,$(SHARED_TESTS)) $(call runs,dynalite
 	$(call runs,local,static,release,$(filter-out $(SHARED_TESTS) $(CREDENTIALS_TESTS),$(TESTS))) \
 	$(call runs,dynalite,two-files,two-files,$(TWO_FILES_TESTS) two_copies) \
 	$(call on_servers,asan,asan,$(TESTS)) $(call runs,dynalite,tsan,tsan,$(THREADED_TESTS)) \
-	$(call runs,dynalite,fail,asan,$(filter-out $(FAIL_UNITS),$(FAILS))) \
 	$(foreach test,$(call only,$(NODE_TESTS)),node|-|$(test)|) $(if $(ONLY),,raised|-|dynalock.h|)
 # On one server: it makes no difference to them. Debian 11 is about its libraries, i386 about its numbers; without what
 # has nothing to do with these and takes long.
@@ -318,7 +326,7 @@ check-offline:
 	@echo 'Building; what the compilers say is in build/log'
 	@+$(call build_all,build-check-offline)
 	@$(run_environment) test/run-offline build/runs \
-		'test programs that need a server: $(or $(strip $(TESTS) $(filter-out $(FAIL_UNITS),$(FAILS))),none)' \
+		'test programs that need a server: $(or $(strip $(TESTS)),none)' \
 		'tests in JavaScript: $(or $(NODE_TESTS),none)'
 
 # For a change that programs built before survive; see tools/abi.
@@ -337,6 +345,12 @@ soak: $(SOAK_CONTENDERS)
 	@status=0; for server in $(SERVERS); do \
 		$(NODE) test/soak/main.mjs --minutes $(MINUTES) --server $$server --tenures $$(($(MINUTES) * 500)) \
 			--faults $$(($(MINUTES) * 5)) $(if $(SEED),--seed $(SEED)) || status=1; done; exit $$status
+
+# All points at which what the library depends on can fail; make check tries but some where each takes time.
+sweep: $(FAILS:%=build/asan/test/%)
+	@status=0; for program in $^; do echo "$$program"; env -i PATH="$$PATH" HOME=/nonexistent DYNALOCK_TEST_SWEEP=full \
+		CMOCKA_MESSAGE_OUTPUT=TAP ASAN_OPTIONS=detect_stack_use_after_return=1:allocator_may_return_null=1 \
+		$$program || status=1; done; exit $$status
 
 # Each guard of the library taken out in turn: the tests have to notice.
 guards:
@@ -438,6 +452,7 @@ help:
 	@echo 'make memcheck       the unit tests under valgrind, all of them: a minute'
 	@echo 'make guards         what the tests say when a guard of the library is taken out, one by one: half an hour'
 	@echo 'make fuzz SECONDS=n the fuzzers, for so long each; FUZZ=part: those with it in their names'
+	@echo 'make sweep          every failure of memory, libcurl, OpenSSL, jansson and the system, one by one: ten minutes'
 	@echo 'make model          spin checks the model of the lock: 20 minutes; RUN=short: one'
 	@echo 'make check-offline  what needs neither network, root, servers nor Node'
 	@echo 'make soak MINUTES=n faults, stops and kills for so long, on each server; then what they believed is judged'

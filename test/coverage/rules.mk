@@ -3,10 +3,9 @@
 .PHONY: build-coverage coverage
 
 # Which lines and branches of the library and the command `make coverage` runs: test/coverage/main.mjs reports. Not
-# test_scene_clock, whose contenders are always the usual build.
+# test_scene_clock, whose contenders are always the usual build, nor fail_command, which is built for the sanitizer.
 # DynamoDB Local shows what a failed condition met, and dynalite does not.
-COVERAGE_RUNS = $(call runs,unit,coverage,coverage,$(UNITS) $(FAIL_UNITS)) \
-	$(call runs,dynalite,coverage,coverage,$(filter-out $(FAIL_UNITS),$(FAILS))) \
+COVERAGE_RUNS = $(call runs,unit,coverage,coverage,$(UNITS) $(filter-out fail_command,$(FAILS))) \
 	$(call runs,dynalite,coverage,coverage,$(filter-out test_scene_clock,$(TESTS))) \
 	$(call runs,local,coverage,coverage,$(COVERAGE_LOCAL_TESTS)) \
 	$(foreach test,$(call only,$(COVERAGE_NODE_TESTS)),node|coverage|$(test)|) $(if $(ONLY),,raised|-|dynalock.h|)
