@@ -98,7 +98,10 @@ void columns_print(struct columns *columns)
         columns_line(columns, columns->heading);
     }
     for (size_t i = 0; i < columns->rows; i++) {
-        columns_line(columns, (const char *const *)columns->row[i].cells);
+        if (columns->row[i].cells[columns_count(columns) - 1] !=
+            NULL) { /* else there was no memory for it */
+            columns_line(columns, (const char *const *)columns->row[i].cells);
+        }
     }
     columns_clear(columns);
 }

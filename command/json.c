@@ -82,7 +82,7 @@ int json_print(json_t *value)
     bool no_memory = value == NULL;
     bool written = !no_memory && json_write(value) && putchar('\n') != EOF;
     json_decref(value);
-    if (no_memory) {
+    if (no_memory || (!written && ferror(stdout) == 0)) {
         complain("out of memory");
     } /* what could not be written, main says */
     return written ? EXIT_OK : EXIT_SYSTEM;

@@ -123,6 +123,11 @@ static int put_parse_json(struct put *put, const char *text, size_t length)
     json_error_t error;
     put->json =
         json_loadb(text, length, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    if (put->json == NULL &&
+        (json_error_code(&error) == json_error_out_of_memory || error.text[0] == 0)) {
+        complain("out of memory");
+        return EXIT_SYSTEM;
+    }
     if (put->json == NULL) {
         return complain_usage("%s: the value is no JSON: line %d, column %d: %s", put->key,
                               error.line, error.column, error.text);
