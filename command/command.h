@@ -23,6 +23,7 @@ enum exit_code {
 /* The global options. */
 struct settings {
     const char *table;
+    bool table_given;      /* by --table */
     const char *partition; /* NULL: the subcommand's */
     const char *endpoint;  /* this and the next two: NULL: the library's default */
     const char *region;
@@ -68,6 +69,9 @@ int settings_no_option(struct settings *settings, int argc, char **argv);
 /* Whether there are as many arguments as that after the options; else says so. -1, or EXIT_USAGE. what: "a KEY". */
 int settings_arguments(int argc, char **argv, int least, int most, const char *what);
 
+/* Of the environment. NULL: not set, or empty, or this program is set-user-id: then who calls it has set it. */
+const char *settings_variable(const char *name);
+
 /* A version as it stands in an option. False, and said so: it is none. */
 bool settings_version(const char *option, const char *text, int64_t *version);
 
@@ -99,6 +103,10 @@ __attribute__((format(printf, 1, 2))) int complain_usage(const char *format, ...
 /* "dynalock: WHAT: the error's message", and what to do where that is known; NULL: without WHAT. The exit code for
  * error->code. */
 int report(const char *what, const dynalock_error *error);
+/* What the advice has to name: a table that was given by --table, or NULL; the partition. */
+void report_about(const char *table, const char *partition);
+/* " --table NAME", or "". */
+const char *report_table(void);
 
 /* ---- duration.c ---- */
 

@@ -26,14 +26,15 @@ struct doctor {
 
 /* ---- Steps ---- */
 
-static void doctor_print(const struct doctor *doctor, enum doctor_status status, const char *step,
+static void doctor_print(struct doctor *doctor, enum doctor_status status, const char *step,
                          const char *text, double ms)
 {
     static const char *const words[] = {"ok", "warning", "FAILED"};
     static const char *const names[] = {"ok", "warning", "failed"};
     if (doctor->settings->json) {
-        (void)json_print(json_pack("{s:s, s:s, s:s, s:f}", "step", step, "status", names[status],
-                                   "message", text, "ms", ms));
+        int printed = json_print(json_pack("{s:s, s:s, s:s, s:f}", "step", step, "status",
+                                           names[status], "message", text, "ms", ms));
+        doctor->failed = doctor->failed || printed != EXIT_OK;
     } else {
         (void)printf("%-8s %-13s %s (%.1f ms)\n", words[status], step, text, ms);
     }
@@ -127,8 +128,8 @@ static bool doctor_connection(struct doctor *doctor)
         return true;
     }
     if (code == DYNALOCK_ERR_NO_TABLE) {
-        return doctor_step(doctor, DOCTOR_FAILED, "table", "%s; `dynalock init` creates it",
-                           error.message);
+        return doctor_step(doctor, DOCTOR_FAILED, "table", "%s; `dynalock init%s` creates it",
+                           error.message, report_table());
     }
     return code == 0 || code == DYNALOCK_ERR_BAD_TABLE || code == DYNALOCK_ERR_REFUSED ||
            doctor_fail(doctor, doctor_step_of(code), &error);
@@ -166,6 +167,11 @@ static bool doctor_table(struct doctor *doctor)
         return doctor_fail(doctor, "table", &error);
     }
     (void)doctor_step(doctor, DOCTOR_OK, "table", "its keys are id and name");
+    if (table.ttl == DYNALOCK_TTL_DISABLED) {
+        return doctor_step(doctor, DOCTOR_WARNING, "time to live",
+                           "%s; `dynalock init%s` turns it on, where the server has it",
+                           table.message, report_table());
+    }
     return table.ttl == DYNALOCK_TTL_ENABLED
                ? doctor_step(doctor, DOCTOR_OK, "time to live", "on for expires")
                : doctor_step(doctor, DOCTOR_WARNING, "time to live", "%s", table.message);

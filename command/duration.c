@@ -14,29 +14,32 @@ static const struct {
 #define DURATION_UNITS (sizeof duration_units / sizeof duration_units[0])
 #define DURATION_MAX_MS (INT64_C(100) * 365 * 86400000) /* no sum with it overflows */
 
-bool duration_parse(const char *text, int64_t *ms)
+/* DURATION_UNITS: it is no number with a unit. */
+static size_t duration_unit(const char *text)
 {
     size_t digits = strspn(text, "0123456789");
+    size_t unit = digits > 0 ? 0 : DURATION_UNITS;
+    while (unit < DURATION_UNITS && strcmp(text + digits, duration_units[unit].name) != 0) {
+        unit++;
+    }
+    return unit;
+}
+
+bool duration_parse(const char *text, int64_t *ms)
+{
+    size_t unit = duration_unit(text);
     int64_t number = 0;
-    if (digits == 0) {
+    if (unit == DURATION_UNITS) {
         return false;
     }
-    for (size_t i = 0; i < digits; i++) {
-        number = number * 10 + (text[i] - '0');
-        if (number > DURATION_MAX_MS) {
+    for (; *text >= '0' && *text <= '9'; text++) {
+        number = number * 10 + (*text - '0');
+        if (number > DURATION_MAX_MS / duration_units[unit].ms) {
             return false;
         }
     }
-    for (size_t i = 0; i < DURATION_UNITS; i++) {
-        if (strcmp(text + digits, duration_units[i].name) == 0) {
-            bool fits = number <= DURATION_MAX_MS / duration_units[i].ms;
-            if (fits) {
-                *ms = number * duration_units[i].ms;
-            }
-            return fits;
-        }
-    }
-    return false;
+    *ms = number * duration_units[unit].ms;
+    return true;
 }
 
 void duration_print(int64_t ms, char *text, size_t size)
@@ -63,14 +66,25 @@ void duration_print(int64_t ms, char *text, size_t size)
     }
 }
 
+/* What duration_parse does not take. */
+static void duration_complain(const char *option, const char *text)
+{
+    char most[32];
+    duration_print(DURATION_MAX_MS, most, sizeof most);
+    if (duration_unit(text) < DURATION_UNITS) {
+        complain_usage("%s: %s is too long; %s is the most", option, text, most);
+    } else if (text[0] != '\0' && strspn(text, "0123456789") == strlen(text)) {
+        complain_usage("%s: %s of what? Give a unit: 500ms, 20s, 5m, 2h or 1d", option, text);
+    } else {
+        complain_usage("%s: %s is no duration: 500ms, 20s, 5m, 2h or 1d would be", option, text);
+    }
+}
+
 bool duration_option(const char *option, const char *text, int64_t min_ms, int64_t *ms)
 {
     int64_t given = 0;
     if (!duration_parse(text, &given)) {
-        bool plain = text[0] != '\0' && strspn(text, "0123456789") == strlen(text);
-        complain_usage(plain ? "%s: %s of what? Give a unit: 500ms, 20s, 5m, 2h or 1d"
-                             : "%s: %s is no duration: 500ms, 20s, 5m, 2h or 1d would be",
-                       option, text);
+        duration_complain(option, text);
         return false;
     }
     if (given < min_ms) {

@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -187,13 +186,13 @@ static void log_event(const dynalock_event *event, void *context)
 int log_open(const struct settings *settings, dynalock_log_fn log, void *context,
              dynalock_options *options, dynalock_error *error)
 {
-    const char *path = getenv("DYNALOCK_LOG");
+    const char *path = settings_variable("DYNALOCK_LOG");
     log_to.verbose = settings->verbose;
     log_to.next = log;
     log_to.next_context = context;
     if (path != NULL && (strcmp(path, "-") == 0 || strcmp(path, "stderr") == 0)) {
         log_to.file = STDERR_FILENO;
-    } else if (path != NULL && path[0] != '\0' && log_to.file < 0) {
+    } else if (path != NULL && log_to.file < 0) {
         log_to.file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
         if (log_to.file < 0) {
             *error = (dynalock_error){.code = DYNALOCK_ERR_SYSTEM};

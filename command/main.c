@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -33,7 +32,8 @@ static const char main_usage[] =
     "  --profile NAME        of ~/.aws/config and ~/.aws/credentials\n"
     "  --json                JSON, where something is printed: an object a line\n"
     "  -v, --verbose         tell on standard error what goes on\n"
-    "  -h, --help            this, or what SUBCOMMAND takes\n"
+    "  -h, --help            this, or what SUBCOMMAND takes; so does `dynalock help SUBCOMMAND`\n"
+    "  -V, --version         before a subcommand only: as version\n"
     "\n"
     "DYNALOCK_LOG=FILE logs every exchange with the service, without secrets; `-`: to standard error.\n"
     "Exit status: 0 done, 1 not found, 2 condition failed, 64 usage, 69 service, 70 system,\n"
@@ -75,10 +75,11 @@ static const struct subcommand subcommands[] = {
      "Removes a record. There being none is an error (1) only with --if-version.\n"},
     {"ls", command_ls,
      "usage: dynalock ls [PREFIX] [--json]\n"
-     "Lists the records whose key begins with PREFIX: key, version, expiry, size of the value.\n"},
+     "Lists the records whose key begins with PREFIX: key, version, expiry, size\n"
+     "where the value is bytes.\n"},
     {"locks", command_locks,
      "usage: dynalock locks [PREFIX] [--watch] [--json]\n"
-     "Lists who holds what: key, holder, token, since when, how much of the lease is left.\n"
+     "Lists who holds what: key, holder, token, since when, how long that may last.\n"
      "  --watch   on a terminal, every second anew; elsewhere, a line for each change\n"},
     {"break", command_break,
      "usage: dynalock break KEY [--yes]\n"
@@ -117,12 +118,6 @@ static bool main_standard_files(void)
     return true;
 }
 
-static const char *main_variable(const char *name)
-{
-    const char *value = getenv(name);
-    return value != NULL && value[0] != '\0' ? value : NULL;
-}
-
 static int main_subcommand(struct settings *settings, int argc, char **argv)
 {
     const struct subcommand *subcommand = main_find(argv[0]);
@@ -137,9 +132,9 @@ static int main_subcommand(struct settings *settings, int argc, char **argv)
 static int main_run(int argc, char **argv)
 {
     static const struct option own[] = {{"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0}};
-    const char *table = main_variable("DYNALOCK_TABLE");
+    const char *table = settings_variable("DYNALOCK_TABLE");
     struct settings settings = {.table = table != NULL ? table : "dynalock",
-                                .partition = main_variable("DYNALOCK_PARTITION"),
+                                .partition = settings_variable("DYNALOCK_PARTITION"),
                                 .usage = main_usage};
     char *version[] = {"version", NULL};
     switch (settings_option(&settings, argc, argv, "+V", own)) {

@@ -172,28 +172,31 @@ int command_rm(struct settings *settings, int argc, char **argv)
 
 /* ---- ls ---- */
 
-/* Of bytes, how many; of another value, how many it has as attribute JSON; -1: out of memory. */
+enum { LS_NO_BYTES = -1, LS_NO_MEMORY = -2 };
+
+/* Of bytes, how many they are; or one of these. */
 static int64_t ls_size(dynalock_kv *kv)
 {
     const void *bytes = NULL;
     size_t length = 0;
-    json_t *json = NULL;
-    int code = dynalock_kv_bytes(kv, &bytes, &length, NULL);
-    if (code == DYNALOCK_ERR_TYPE && dynalock_kv_type(kv) == NULL) {
+    if (dynalock_kv_type(kv) == NULL) {
         return 0;
     }
-    if (code == DYNALOCK_ERR_TYPE) {
-        code = dynalock_kv_attribute(kv, &json, NULL);
-        length = code == 0 ? json_dumpb(json, NULL, 0, JSON_COMPACT) : 0;
-        json_decref(json);
+    int code = dynalock_kv_bytes(kv, &bytes, &length, NULL);
+    if (code == DYNALOCK_ERR_MEMORY) {
+        complain("out of memory");
+        return LS_NO_MEMORY;
     }
-    return code == 0 ? (int64_t)length : -1;
+    return code == 0 ? (int64_t)length : LS_NO_BYTES;
 }
 
 static int ls_print(dynalock_kv *kv, void *context)
 {
     struct columns *columns = context;
     int64_t size = ls_size(kv);
+    if (size == LS_NO_MEMORY) {
+        return EXIT_SYSTEM;
+    }
     char version[24];
     char length[24];
     char expires[TIME_SIZE] = "never";
@@ -210,6 +213,9 @@ static int ls_print_json(dynalock_kv *kv, void *context)
 {
     (void)context;
     int64_t size = ls_size(kv);
+    if (size == LS_NO_MEMORY) {
+        return EXIT_SYSTEM;
+    }
     return json_print(json_pack(
         "{s:s, s:I, s:o, s:s?, s:o}", "key", dynalock_kv_key(kv), "version",
         (json_int_t)dynalock_kv_version(kv), "expires_ms", json_expiry(dynalock_kv_expires_ms(kv)),

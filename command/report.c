@@ -54,20 +54,49 @@ static int exit_code_of(int code)
     }
 }
 
-/* What to do about it, where that is not in the message. */
-static const char *advice(int code)
+/* ---- What to do about it, where that is not in the message ---- */
+
+static char about_table[1100]; /* an ARN, at the longest */
+static const char *about_partition = "";
+
+void report_about(const char *table, const char *partition)
+{
+    if (table != NULL) {
+        (void)snprintf(about_table, sizeof about_table, " --table %s", table);
+    }
+    about_partition = partition;
+}
+
+const char *report_table(void)
+{
+    return about_table;
+}
+
+static void advise(int code, char *advice, size_t size)
 {
     switch (code) {
-    case DYNALOCK_ERR_NO_TABLE: return "; `dynalock init` creates it";
+    case DYNALOCK_ERR_NO_TABLE:
+        (void)snprintf(advice, size, "; `dynalock init%s` creates it", about_table);
+        break;
+    case DYNALOCK_ERR_TYPE: /* KEY: what strangers have written is not put before a shell */
+        (void)snprintf(
+            advice, size,
+            "; if it is none of dynalock's, `dynalock rm KEY --partition %s%s` removes it",
+            about_partition, about_table);
+        break;
     case DYNALOCK_ERR_CREDENTIALS:
-    case DYNALOCK_ERR_NOT_AUTHORIZED: return "; `dynalock doctor` tells what is used";
-    default: return "";
+    case DYNALOCK_ERR_NOT_AUTHORIZED:
+        (void)snprintf(advice, size, "; `dynalock doctor` tells what is used");
+        break;
+    default: advice[0] = '\0'; break;
     }
 }
 
 int report(const char *what, const dynalock_error *error)
 {
+    char advice[2048];
+    advise(error->code, advice, sizeof advice);
     complain("%s%s%s%s", what != NULL ? what : "", what != NULL ? ": " : "", error->message,
-             advice(error->code));
+             advice);
     return exit_code_of(error->code);
 }

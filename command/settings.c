@@ -8,6 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/auxv.h>
+#endif
 
 enum {
     GLOBAL_TABLE = 1000,
@@ -39,7 +43,10 @@ static const struct option settings_global[] = {
 static bool settings_take(struct settings *settings, int option)
 {
     switch (option) {
-    case GLOBAL_TABLE: settings->table = optarg; return true;
+    case GLOBAL_TABLE:
+        settings->table = optarg;
+        settings->table_given = true;
+        return true;
     case GLOBAL_PARTITION: settings->partition = optarg; return true;
     case GLOBAL_ENDPOINT: settings->endpoint = optarg; return true;
     case GLOBAL_REGION: settings->region = optarg; return true;
@@ -48,6 +55,17 @@ static bool settings_take(struct settings *settings, int option)
     case GLOBAL_JSON: settings->json = true; return true;
     default: return false;
     }
+}
+
+const char *settings_variable(const char *name)
+{
+#ifdef __linux__
+    bool trusted = getauxval(AT_SECURE) == 0;
+#else
+    bool trusted = geteuid() == getuid() && getegid() == getgid();
+#endif
+    const char *value = trusted ? getenv(name) : NULL;
+    return value != NULL && value[0] != '\0' ? value : NULL;
 }
 
 /* Own options and the global ones in one table. */
@@ -65,7 +83,7 @@ static void settings_merge(const char *own_short, const struct option *own_long,
     (void)snprintf(text, size, "%s:hv%s", in_order ? "+" : "", own_short + in_order);
 }
 
-static int settings_wrong(int option, char **argv)
+static int settings_wrong(const struct settings *settings, int option, char **argv)
 {
     const char *last = argv[optind - 1];
     bool is_long = strncmp(last, "--", 2) == 0;
@@ -76,7 +94,9 @@ static int settings_wrong(int option, char **argv)
     } else if (is_long || optopt == 0) {
         complain("no such option, or an ambiguous one: %s", last);
     } else {
-        complain("no such option: -%c", optopt);
+        bool takes_key = strstr(settings->usage, " KEY") != NULL;
+        complain("no such option: -%c%s", optopt,
+                 takes_key ? "; a KEY that begins with - comes after --" : "");
     }
     return '?';
 }
@@ -103,7 +123,7 @@ int settings_option(struct settings *settings, int argc, char **argv, const char
     if (option == 'h') {
         (void)fputs(settings->usage, stdout);
     }
-    return option == '?' || option == ':' ? settings_wrong(option, argv) : option;
+    return option == '?' || option == ':' ? settings_wrong(settings, option, argv) : option;
 }
 
 int settings_no_option(struct settings *settings, int argc, char **argv)
@@ -148,6 +168,7 @@ int settings_try_open(const struct settings *settings, const char *partition, dy
     if (settings->partition != NULL) {
         partition = settings->partition;
     }
+    report_about(settings->table_given ? settings->table : NULL, partition);
     int code = log_open(settings, log, context, &options, error);
     return code == 0 ? dynalock_open(settings->table, partition, &options, store, error) : code;
 }

@@ -6,7 +6,6 @@
 
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -27,7 +26,7 @@ static struct {
 
 void waiting_begin(const char *key)
 {
-    const char *kind = getenv("TERM");
+    const char *kind = settings_variable("TERM");
     waiting.on_terminal = isatty(STDERR_FILENO) != 0 && (kind == NULL || strcmp(kind, "dumb") != 0);
     waiting.key = key;
     waiting.since_ms = process_clock_ms();
@@ -35,6 +34,9 @@ void waiting_begin(const char *key)
 
 void waiting_note(const dynalock_event *event)
 {
+    if (event->wait_ms == 0) { /* it was the last try, and the end will be told */
+        return;
+    }
     (void)pthread_mutex_lock(&waiting.mutex);
     waiting.code = event->code;
     waiting.token = event->token;

@@ -5,7 +5,9 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync, chownSync, copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -144,7 +146,8 @@ describe('usage', { concurrency: true }, () => {
     await refused(64, ['nonsense'], /no such subcommand: nonsense/);
     await refused(64, ['--nonsense'], /no such option.*--nonsense/);
     await refused(64, ['ls', '--nonsense'], /no such option.*--nonsense/);
-    await refused(64, ['ls', '-x'], /no such option: -x/);
+    await refused(64, ['ls', '-x'], /no such option: -x$/m);
+    await refused(64, ['get', '-weird'], /no such option: -w; a KEY that begins with - comes after --$/m);
     await refused(64, ['ls', '--json=yes'], /--json takes no argument/);
     await refused(64, ['ls', '--table'], /--table needs an argument/);
     await refused(64, ['ls', 'a', 'b'], /too many: b/);
@@ -161,10 +164,15 @@ describe('usage', { concurrency: true }, () => {
   });
 
   test('durations have a unit', async () => {
-    for (const text of ['20', '20 s', '-1s', '1.5s', 's', '', '1S', '1h30m', '99999999999999999999s', '36501d']) {
+    for (const text of ['20', '20 s', '-1s', '1.5s', 's', '', '1S', '1h30m']) {
       await refused(64, ['put', 'durations', 'x', '--ttl', text], /--ttl: .*5m/);
     }
     await refused(64, ['put', 'durations', 'x', '--ttl', '0s'], /too short/);
+    for (const text of ['36501d', '99999999d', '99999999999999999999s', '876001h']) {
+      const said = new RegExp(`--ttl: ${text} is too long; 36500d is the most$`, 'm');
+      await refused(64, ['put', 'durations', 'x', '--ttl', text], said);
+    }
+    await refused(64, ['put', 'durations', 'x', '--ttl', '99999999999999999999x'], /is no duration/);
     for (const [text, seconds] of [['500ms', 1], ['20s', 20], ['5m', 300], ['2h', 7200], ['1d', 86400],
       ['36500d', 36500 * 86400]]) {
       await ok(['put', 'durations', 'x', '--ttl', text]);
@@ -183,6 +191,8 @@ describe('usage', { concurrency: true }, () => {
     assert.equal(await ok(['get', 'here'], { env: { DYNALOCK_PARTITION: 'global-2' } }), 'two');
     await refused(1, ['get', 'here'], /^dynalock: here: /);
     await refused(69, ['get', 'here'], /`dynalock init` creates it/, { env });
+    await refused(69, ['get', 'here', '--table', 'nope'], /`dynalock init --table nope` creates it/);
+    assert.match((await dynalock(['doctor', '--table', 'nope'])).out, /`dynalock init --table nope` creates it/);
     assert.equal(await ok(['get', 'here', '--partition', 'global-1', '--endpoint-url', `http://127.0.0.1:${proxy.port}`,
       '--region', 'eu-west-1'], { env: { AWS_ENDPOINT_URL_DYNAMODB: 'http://127.0.0.1:1', AWS_REGION: '' } }), 'one');
   });
@@ -304,8 +314,9 @@ describe('records', { concurrency: true }, () => {
     assert.deepEqual(objects(await ok(['ls', 'bare', '--json'])),
       [{ key: 'bare', version: 5, expires_ms: null, type: null, size: 0 }]);
     await raw('PutItem', { TableName: TABLE, Item: { ...item('foreign'), version: { S: 'five' } } });
-    await refused(69, ['get', 'foreign'], /^dynalock: foreign: /);
-    await raw('DeleteItem', { TableName: TABLE, Key: item('foreign') });
+    await refused(69, ['get', 'foreign'], /^dynalock: foreign: .*; .*`dynalock rm KEY --partition default`/);
+    await ok(['rm', 'foreign', '--partition', 'default']);
+    await refused(1, ['get', 'foreign'], /foreign/);
   });
 });
 
@@ -318,12 +329,12 @@ describe('ls', { concurrency: true }, () => {
     await ok(['put', 'a', '[1]', '--json-value', ...here]);
     const rows = (await ok(['ls', ...here])).trimEnd().split('\n');
     assert.match(rows[0], /^KEY {15}VERSION {11}EXPIRES {15}SIZE$/);
-    assert.match(rows[1], /^a {17}\d{16} {2}never {17}\d+$/);
+    assert.match(rows[1], /^a {17}\d{16} {2}never {17}-$/);
     assert.match(rows[2], /^b\/long name of é {2}\d{16} {2}\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ {2}5$/);
     assert.equal(rows.length, 3);
     const [a, b] = objects(await ok(['ls', '--json', ...here]));
-    assert.deepEqual([a.key, a.expires_ms, a.type, b.key, b.size, b.type],
-      ['a', null, 'L', 'b/long name of é', 5, 'S']);
+    assert.deepEqual([a.key, a.expires_ms, a.type, a.size, b.key, b.size, b.type],
+      ['a', null, 'L', null, 'b/long name of é', 5, 'S']);
     assert.deepEqual(objects(await ok(['ls', '--json', 'b/', ...here])), [b]);
   });
 
@@ -418,6 +429,26 @@ describe('locks and break', { concurrency: true }, () => {
     const env = { AWS_ENDPOINT_URL_DYNAMODB: `http://127.0.0.1:${own.port}` };
     const [{ left_ms: left }] = objects(await ok(['locks', 'counted', '--json'], { env }));
     assert.ok(Math.abs(left - 3_540_000) < 20_000, String(left));
+  });
+
+  test('what is no record of dynalock\'s can be removed as it is said', async () => {
+    const here = ['--partition', 'strange'];
+    await raw('PutItem', { TableName: TABLE, Item: { id: { S: 'strange' }, name: { S: 'bar' } } });
+    const said = new RegExp('record "bar": it has no version; if it is none of dynalock\'s, ' +
+      '`dynalock rm KEY --partition strange` removes it$', 'm');
+    for (const args of [['locks'], ['ls'], ['break', 'bar', '--yes'], ['run', 'bar', '--', 'true']]) {
+      await refused(69, [...args.slice(0, 1), ...here, ...args.slice(1)], said);
+    }
+    await refused(69, ['ls', '--table', TABLE, ...here], new RegExp(`rm KEY --partition strange --table ${TABLE}\``));
+    await ok(['rm', 'bar', ...here]);
+    assert.equal(await ok(['locks', '--json', ...here]), '');
+  });
+
+  test('who does not wait is not told of waiting', async () => {
+    const env = { AWS_ENDPOINT_URL_DYNAMODB: 'http://127.0.0.1:1', AWS_MAX_ATTEMPTS: '1' };
+    for (const how of [['--try'], ['--wait', '0s']]) {
+      await refused(69, ['run', 'k', ...how, '-E', '0', '--', 'true'], /^dynalock: k: GetItem: /, { env });
+    }
   });
 
   test('--watch tells changes', async () => {
@@ -579,6 +610,9 @@ describe('doctor', { concurrency: true }, () => {
     assert.ok(!out.includes(KEY_ID) && !out.includes(SECRET));
     const json = await dynalock(['doctor', '--json', '--partition', 'doctor']);
     assert.equal(json.status, 0);
+    if (SERVER !== 'local') {
+      assert.match(json.out, /is off[^"]*; `dynalock init` turns it on, where the server has it"/);
+    }
     assert.deepEqual(steps(json), [...GOOD, 'table: ok', `time to live: ${SERVER === 'local' ? 'ok' : 'warning'}`,
       'lock: ok', 'round trips: ok']);
     assert.equal(await ok(['ls', '--partition', 'doctor', '--json']), '');
@@ -657,6 +691,18 @@ describe('doctor', { concurrency: true }, () => {
 });
 
 describe('what is told', { concurrency: true }, () => {
+  test('a set-user-id command reads no variable', async () => {
+    if (process.getuid() !== 0) return; // only root can make one
+    const program = join(folder, 'set-user-id');
+    copyFileSync(join(ROOT, 'build/release/dynalock'), program); // the sanitizer cannot run so
+    chownSync(program, 65534, 65534);
+    chmodSync(program, 0o4755);
+    const env = { DYNALOCK_LOG: join(folder, 'not-to-be-opened') };
+    const { status, err } = await ended(start(program, ['get', 'a', '--region', 'x'], { env }));
+    assert.equal(status, 69, err);
+    assert.doesNotMatch(err, /DYNALOCK_LOG/);
+  });
+
   test('DYNALOCK_LOG has a line for each event', async () => {
     const file = join(folder, 'log');
     const env = { DYNALOCK_LOG: file };
@@ -727,6 +773,8 @@ describe('what is told', { concurrency: true }, () => {
     const [, version] = /DYNALOCK_VERSION "(.*)"/.exec(readFileSync(join(ROOT, 'dynalock.h'), 'utf8'));
     const text = await ok(['version']);
     assert.match(text, new RegExp(`^dynalock ${version} \\(library ${version}\\)\n`));
+    assert.equal(await ok(['-V']), text);
+    assert.match(await ok(['--help']), /`dynalock help SUBCOMMAND`\n  -V, --version /);
     assert.match(text, /^libcurl\/\S+ OpenSSL[^]*^OpenSSL [^]*^jansson /m);
     assert.equal(await ok(['--version']), text);
     assert.deepEqual(Object.keys(objects(await ok(['version', '--json']))[0]),
@@ -751,7 +799,8 @@ describe('what is told', { concurrency: true }, () => {
     env.AWS_CONFIG_FILE = join(folder, 'config');
     writeFileSync(env.AWS_CONFIG_FILE, '[default]\n[profile one]\n');
     assert.deepEqual(await complete('--profile', ''), ['default', 'one']);
-    const global = (await ok(['--help'])).match(/--[a-z-]+/g);
+    assert.deepEqual(await complete('--ver'), ['--version', '--verbose']);
+    const global = (await ok(['--help'])).match(/--[a-z-]+/g).filter(option => option !== '--version');
     for (const name of SUBCOMMANDS) {
       const offered = await complete(name, '--');
       const own = [...(await ok([name, '--help'])).matchAll(/^ +.*?(--[a-z][a-z-]+)/gm)].map(match => match[1]);
