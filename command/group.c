@@ -26,10 +26,15 @@ static bool group_is_ours(int terminal)
     return terminal >= 0 && tcgetpgrp(terminal) == getpgrp();
 }
 
+bool group_lend_terminal(const struct group *group)
+{
+    return group_is_ours(group->terminal) && tcsetpgrp(group->terminal, group->leader) == 0;
+}
+
 void group_give_terminal(const struct group *group)
 {
-    if (group_is_ours(group->terminal)) {
-        (void)tcsetpgrp(group->terminal, group->leader);
+    if (group->takes_terminal) {
+        (void)group_lend_terminal(group);
     }
 }
 
@@ -53,6 +58,13 @@ bool process_has_terminal(void)
 }
 
 /* ---- Starting ---- */
+
+/* A pager behind a pipe, and the script that has started this by &, are of this process's group: they want the terminal
+ * themselves. */
+static bool group_takes_terminal(void)
+{
+    return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !signals_ignored(SIGINT);
+}
 
 /* In the new process, all signals blocked. The guardian knows of the group before there is anything to guard. */
 static void group_become(const struct group *group, char **argv, char **environment, int failure_fd,
@@ -96,7 +108,8 @@ bool group_start(struct group *group, char **argv, char **environment,
         return false;
     }
     group->terminal = open("/dev/tty", O_RDWR | O_CLOEXEC);
-    bool foreground = group_is_ours(group->terminal);
+    group->takes_terminal = group_takes_terminal();
+    bool foreground = group->takes_terminal && group_is_ours(group->terminal);
     (void)sigfillset(&all);
     (void)sigprocmask(SIG_SETMASK, &all, &before);
     pid_t pid = fork();

@@ -18,8 +18,9 @@ bool process_pipe(int fds[2], bool blocks);
 /* Catches what is handed on, but for what was ignored when the program began. From here on SIGTTOU is blocked. False:
  * it cannot be done. */
 bool signals_open(int *fd);
-int signals_next(void);  /* the next signal that has come; 0: a wake-up; -1: none */
-void signals_wake(void); /* from any thread: makes the descriptor readable */
+int signals_next(void);           /* the next signal that has come; 0: a wake-up; -1: none */
+void signals_wake(void);          /* from any thread: makes the descriptor readable */
+bool signals_ignored(int number); /* whether one that is handed on was before signals_open */
 /* In a child of fork, all signals blocked: as they were before signals_open. */
 void signals_reset(void);
 /* Stops this process, or its whole job, as SIGTSTP does by default. False: it went on at once, for there is no shell that
@@ -49,8 +50,9 @@ void guardian_end(struct guardian *guardian);
 struct group {
     pid_t
         leader; /* and the group's number. Kept as a zombie to the end, or the number could be given anew. 0: none */
-    int terminal; /* -1: there is none to be handed over */
-    bool stopped; /* the leader is */
+    int terminal;        /* -1: there is none to be handed over */
+    bool takes_terminal; /* whenever this process has it; else when it asks for it */
+    bool stopped;        /* the leader is */
     int stop_signal;
     bool ended; /* the leader has */
     int status; /* then: to exit with */
@@ -64,7 +66,8 @@ void group_look(struct group *group); /* what has become of the leader */
 void group_signal(const struct group *group, int number);
 int group_is_left(const struct group *
                       group); /* 1: others of the group than its leader live; -1: nobody can tell */
-void group_give_terminal(const struct group *group); /* if this process has it */
+bool group_lend_terminal(const struct group *group); /* if this process has it */
+void group_give_terminal(const struct group *group); /* if it takes it, and this process has it */
 bool group_take_terminal(const struct group *group); /* whether the group had it */
 bool process_has_terminal(void);                     /* whether it is in the foreground of one */
 void group_end(struct group *group);

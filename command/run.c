@@ -443,6 +443,20 @@ static void hold_orphan(struct run *run, int by)
     group_signal(&run->group, SIGCONT);
 }
 
+/* Who waits for the terminal gets it where this process could; else this process stops, too. */
+static void hold_stop_with(struct run *run, int by)
+{
+    if (by != SIGTSTP && group_lend_terminal(&run->group)) {
+        run->group.stopped = false;
+        group_signal(&run->group, SIGCONT);
+        return;
+    }
+    run->stopped_with = true;
+    if (!signals_stop(group_take_terminal(&run->group))) {
+        hold_orphan(run, by);
+    } /* else SIGCONT has told that it goes on */
+}
+
 /* With the group, of which a shell or a terminal has stopped the leader, this process stops; what it judges when it
  * goes on, is judged before the group does. */
 static void hold_stop(struct run *run, int64_t left_ms)
@@ -456,10 +470,7 @@ static void hold_stop(struct run *run, int64_t left_ms)
         group_signal(&run->group, SIGCONT);
     } else if (!run->continuing && !run->stopped_with &&
                (by == SIGTSTP || by == SIGTTIN || by == SIGTTOU)) {
-        run->stopped_with = true;
-        if (!signals_stop(group_take_terminal(&run->group))) {
-            hold_orphan(run, by);
-        } /* else SIGCONT has told that it goes on */
+        hold_stop_with(run, by);
     }
 }
 
@@ -601,11 +612,10 @@ static int run_all(struct run *run, const struct settings *settings)
         status = run_command(run);
     }
     run_close(run, status);
-    /* Or a script would go on behind Ctrl-C. */
-    if (run->group.signal == SIGINT && run->in_terminal && status != EXIT_LOST) {
-        signals_die(SIGINT, true);
-    } else if (run->ended_by == SIGINT && process_has_terminal()) {
-        signals_die(SIGINT, false);
+    bool interrupted =
+        run->ended_by == SIGINT || (run->group.signal == SIGINT && status != EXIT_LOST);
+    if (interrupted && process_has_terminal()) {
+        signals_die(SIGINT, run->in_terminal); /* or a script would go on behind Ctrl-C */
     }
     return status;
 }

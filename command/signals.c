@@ -92,6 +92,16 @@ bool signals_open(int *fd)
            0; /* who started this may have had them blocked */
 }
 
+bool signals_ignored(int number)
+{
+    for (size_t i = 0; i < SIGNALS_COUNT; i++) {
+        if (signals_caught[i] == number) {
+            return signals_before[i].sa_handler == SIG_IGN;
+        }
+    }
+    return false;
+}
+
 void signals_reset(void)
 {
     for (size_t i = 0; i < SIGNALS_COUNT; i++) {

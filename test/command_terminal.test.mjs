@@ -364,6 +364,134 @@ describe('the command on a terminal', CONCURRENTLY, () => {
     await it.leave();
   });
 
+  // Its group is the pipeline's, or the script's: they use the terminal while it runs.
+  test('in a pipeline leaves it to a reader as less is, and is not stopped', async () => {
+    const key = bench.key();
+    const job = bench.file('pager');
+    const reader = 'sh -c \'echo up-$((1 + 1)); read a </dev/tty; echo "got-$a"; wc -l\'';
+    writeFileSync(job, `dynalock run ${key} --ttl 3s -- sh -c 'seq 100; sleep 1000; date' | ${reader}`);
+    const it = await terminal();
+    it.enter(`. ${job}`);
+    await it.until(/up-2/);
+    await bench.requests(key, { op: 'UpdateItem', state: 'answered', count: 2 });
+    const dynalock = await it.dynalock();
+    assert.equal(isStopped(dynalock), false, bench.tellProcesses());
+    it.enter('this');
+    await it.until(/got-this/);
+    process.kill(childrenOf(commandOf(dynalock)).find(({ name }) => name === 'sleep').pid, 'SIGTERM');
+    await it.until(/101\r?\n/);
+    assert.equal(await it.status(), 0);
+    await it.leave();
+  });
+
+  test('in a pipeline is stopped by Ctrl-Z, goes on with fg, and dies by Ctrl-C', async () => {
+    const key = bench.key();
+    const file = bench.file('piped');
+    const it = await terminal();
+    it.enter(`dynalock run ${key} -- ${COUNTS(file)} | cat`);
+    await counting(file);
+    const dynalock = await it.dynalock();
+    const tenure = await bench.tenure(key);
+    it.type(STOP);
+    await it.until(/Stopped/);
+    await it.answers();
+    assert.ok(isStopped(dynalock) && isStopped(commandOf(dynalock)));
+    it.enter('fg');
+    await counting(file);
+    assert.equal(foregroundOf(it.shell), groupOf(dynalock));
+    assert.equal(await bench.tenure(key), tenure);
+    it.type(INTERRUPT);
+    await eventually(() => childrenOf(it.shell).length === 0, 'the end');
+    assert.equal(await bench.record(key), null);
+    await it.leave();
+  });
+
+  test('started with & by a script leaves it to the script', async () => {
+    const key = bench.key();
+    const job = bench.file('asks');
+    writeFileSync(job, [
+      `dynalock run ${key} -- sh -c 'echo up-$((1 + 1)); exec sleep 1000' & job=$!`,
+      'read y; echo "said-$((1 + 1))-$y"; kill $job; wait $job; echo ended-$?',
+    ].join('\n'));
+    const it = await terminal();
+    it.enter(`sh ${job}`);
+    await it.until(/up-2/);
+    it.enter('hello');
+    await it.until(/said-2-hello/);
+    await it.until(/ended-143/);
+    assert.equal(await bench.record(key), null);
+    await it.leave();
+  });
+
+  test('started twice with & by a script leaves Ctrl-C to the script', async () => {
+    const keys = [bench.key(), bench.key()];
+    const job = bench.file('both');
+    const start = key => `dynalock run ${key} -- sh -c 'echo up-$((1 + 1)); exec sleep 1000' & jobs="$jobs $!"`;
+    writeFileSync(job, [
+      'trap \'kill $jobs; wait; echo over-$((1 + 1)); exit 3\' INT', ...keys.map(start), 'wait',
+    ].join('\n'));
+    const it = await terminal();
+    it.enter(`sh ${job}`);
+    await it.until(/up-2[^]*up-2/);
+    it.type(INTERRUPT);
+    await it.until(/over-2/);
+    assert.equal(await it.status(), 3);
+    assert.deepEqual(await Promise.all(keys.map(key => bench.record(key))), [null, null]);
+    await it.leave();
+  });
+
+  test('with its output elsewhere gets it when it reads; Ctrl-C after Ctrl-Z and fg', async () => {
+    const file = bench.file('elsewhere');
+    const it = await terminal();
+    const script = 'trap "echo trapped; exit 5" INT; read x </dev/tty; echo "said-$x"; while :; do sleep 0.05; done';
+    it.enter(`dynalock run ${bench.key()} -- bash -c '${script}' >${file}`);
+    const dynalock = await it.dynalock();
+    const lent = () => eventually(() => {
+      const command = commandOf(dynalock);
+      return foregroundOf(it.shell) === command && !isStopped(command);
+    }, 'lent');
+    await lent();
+    it.enter('hello');
+    await eventually(() => sizeOf(file) > 0, 'the answer');
+    assert.equal(readFileSync(file, 'utf8'), 'said-hello\n');
+    it.type(STOP);
+    await it.until(/Stopped/);
+    await it.answers();
+    it.enter('fg');
+    await eventually(() => !isStopped(commandOf(dynalock)), 'continued');
+    it.type(INTERRUPT);
+    assert.equal(await it.status(), 5);
+    assert.equal(readFileSync(file, 'utf8'), 'said-hello\ntrapped\n');
+    await it.leave();
+  });
+
+  test('with its input elsewhere gets it when it sets it up', async () => {
+    const it = await terminal();
+    const script = 'stty -echo </dev/tty; read x </dev/tty; stty echo </dev/tty; echo "said-$((1 + 1))-$x-$(cat)"';
+    it.enter(`echo piped | dynalock run ${bench.key()} -- sh -c 'echo up-$((1 + 1)); ${script}'`);
+    await it.until(/up-2/);
+    await eventually(() => foregroundOf(it.shell) !== groupOf(it.shell), 'lent');
+    it.enter('hello');
+    await it.until(/said-2-hello-piped/);
+    await it.leave();
+  });
+
+  test('with its output elsewhere dies by Ctrl-C, and a script that Ctrl-C would end does', async () => {
+    const key = bench.key();
+    const file = bench.file('quiet');
+    const job = bench.file('quiet-loop');
+    const command = 'sh -c \'echo up; exec sleep 1000\'';
+    writeFileSync(job, `while :; do dynalock run ${key} -- ${command} >>${file}; done; echo after`);
+    const it = await terminal();
+    it.enter(`bash ${job}`);
+    await eventually(() => sizeOf(file) > 0, 'the command');
+    it.type(INTERRUPT);
+    assert.equal(await it.status(), 130);
+    assert.equal(readFileSync(file, 'utf8'), 'up\n');
+    assert.equal(await bench.record(key), null);
+    await it.leave();
+  });
+
   test('that reads in an orphaned group, where nothing can stop dynalock, does not make it spin', async () => {
     const file = bench.file('orphaned');
     const it = await terminal();
