@@ -133,6 +133,9 @@ static int rm_exactly(dynalock_store *store, const char *key, int64_t version)
         status = version_changed(key, version, dynalock_kv_version(kv));
     } else if (code == 0) {
         code = dynalock_atomic_delete(store, key, kv, &error);
+        if (code == DYNALOCK_ERR_NOT_FOUND && (error.flags & DYNALOCK_ERROR_OUTCOME_UNKNOWN) != 0) {
+            code = 0; /* it is gone, by this call or another's, where an answer was lost */
+        }
     }
     dynalock_kv_free(kv);
     return code != 0 ? report(key, &error) : status;
