@@ -404,6 +404,34 @@ static void renewals_survive(const struct ground *g, bool new_connection)
                                            : "renewal by the keeper") > 50);
 }
 
+/* What a renewal takes is kept for the next. */
+static bool first_renewal_once(const struct ground *g, unsigned nth)
+{
+    dynalock_store *store = table_open(g->table, NULL);
+    dynalock_lock *lock =
+        lock_take(store, table_key(g->table), (dynalock_lock_options){.ttl_ms = MINUTE_MS});
+    fail_arm(nth, 1);
+    renew_now(lock);
+    await_renewals(store, 0, 1);
+    bool failed = fail_disarm();
+    check(dynalock_lock_ensure(lock, 1000, &failure), 0);
+    renew_now(lock);
+    await_renewals(store, counters_of(store).renewed + 1, 0);
+    lock_end(lock);
+    check(dynalock_close(store), 0);
+    return failed;
+}
+
+static void test_a_lock_survives_each_failure_of_the_first_renewal_of_a_store(void **state)
+{
+    unsigned beyond = 0;
+    for (unsigned nth = 1; beyond < BEYOND; nth += nth < 10 ? 1 : fail_step(5)) {
+        assert_true(nth < FAIL_MOST);
+        beyond = first_renewal_once(*state, nth) ? 0 : beyond + 1;
+    }
+    assert_true(fail_report("renewal by the keeper, on a new store") > 20);
+}
+
 static void test_a_lock_survives_each_failure_of_a_renewal(void **state)
 {
     renewals_survive(*state, false);
@@ -560,11 +588,19 @@ static void test_closing_a_store_with_a_held_lock_survives_each_failure(void **s
     (void)fail_report("closing a store with a held lock");
 }
 
+static void ignore(const dynalock_event *event, void *context)
+{
+    (void)event;
+    (void)context;
+}
+
 static int begin(void **state)
 {
     static struct ground g;
     g.table = table_start();
-    g.store = table_open(g.table, NULL);
+    dynalock_options options = table_options(g.table);
+    options.log = ignore;
+    g.store = table_open(g.table, &options);
     *state = &g;
     return 0;
 }
@@ -587,6 +623,7 @@ int main(void)
         cmocka_unit_test(test_a_renewal_by_hand_that_failed_leaves_the_lock_held),
         cmocka_unit_test(test_a_release_that_failed_can_be_repeated),
         cmocka_unit_test(test_a_release_that_keeps_the_record_and_failed_can_be_repeated),
+        cmocka_unit_test(test_a_lock_survives_each_failure_of_the_first_renewal_of_a_store),
         cmocka_unit_test(test_a_lock_survives_each_failure_of_a_renewal),
         cmocka_unit_test(test_a_lock_survives_each_failure_of_a_renewal_by_a_new_connection),
         cmocka_unit_test(test_a_lock_is_renewed_though_answers_are_looked_at_just_before_a_wait),

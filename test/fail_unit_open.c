@@ -20,13 +20,20 @@ struct world {
     const char *endpoint; /* of the store */
 };
 
+static void ignore(const dynalock_event *event, void *context)
+{
+    (void)event;
+    (void)context;
+}
+
 static const struct world worlds[] = {
     {.name = "open by options",
      .options = {.region = "us-east-1",
                  .endpoint = "http://127.0.0.1:1",
                  .access_key_id = "A",
                  .secret_access_key = "S",
-                 .session_token = "T"},
+                 .session_token = "T",
+                 .log = ignore},
      .endpoint = "http://127.0.0.1:1/"},
     {.name = "open by the environment",
      .environment = {"AWS_REGION", "eu-west-1", "AWS_ACCESS_KEY_ID", "A", "AWS_SECRET_ACCESS_KEY",
