@@ -83,7 +83,6 @@ int main(int argc, char **argv)
 {
     const char *slash = strrchr(argv[0], '/');
     const char *name = slash == NULL ? argv[0] : slash + 1;
-    char folder[256];
 
     (void)printf("1..1\n");
     (void)fflush(stdout);
@@ -91,6 +90,7 @@ int main(int argc, char **argv)
         replay_file(argv[i]);
     }
     if (argc == 1) {
+        char folder[256];
         (void)snprintf(folder, sizeof folder, "fuzz/corpus/%s", name);
         replay_folder(folder);
     }

@@ -265,10 +265,10 @@ static void listen_to(struct table *table, const struct scene *scene, int in, in
 static void drop_remark(char *text)
 {
     char *remark = strstr(text, "==");
-    char *end = remark != NULL ? strstr(remark, " are possible.\n") : NULL;
-    if (end != NULL && (remark == text || remark[-1] == '\n')) {
-        end += strlen(" are possible.\n");
-        memmove(remark, end, strlen(end) + 1);
+    char *tail = remark != NULL ? strstr(remark, " are possible.\n") : NULL;
+    if (tail != NULL && (remark == text || remark[-1] == '\n')) {
+        tail += strlen(" are possible.\n");
+        memmove(remark, tail, strlen(tail) + 1);
     }
 }
 
