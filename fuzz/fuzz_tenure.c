@@ -27,7 +27,10 @@
 #define HOUR (3600 * SECOND)
 #define UNSURE_US (13 * SECOND) /* of versions by the clock: what an answer may take, and more */
 
-enum { CLIENTS = 2, COMMANDS = 64, FATES = 12, TURNS = 800, PASS_TURNS = 60, GRANTS = 32 };
+enum { CLIENTS = 2, COMMANDS = 64, FATES = 20, GRANTS = 32 };
+
+/* Of a run; and, in the last, of one stretch of time: renewals go on and on. */
+enum { TURNS = 6000, REQUESTS = 160, REQUESTS_ALONG = 20 };
 
 enum calling { NO_CALL, ACQUIRING, RENEWING, RELEASING };
 
@@ -83,10 +86,13 @@ static const json_t *record(void)
     return small_find(&f.server, PARTITION, KEY);
 }
 
+/* Go leaves the nonce there: then it names another version. */
 static bool record_is_of(const char *tenure)
 {
+    long double version;
     const char *nonce = record() != NULL ? small_text(record(), "nonce") : NULL;
-    return nonce != NULL && tenure[0] != '\0' && strncmp(nonce, tenure, strlen(tenure)) == 0;
+    return nonce != NULL && dlk_nonce_of(nonce, tenure) &&
+           small_number(record(), "version", &version) && version == dlk_nonce_version(nonce);
 }
 
 static bool record_is_tombstone(void)
@@ -673,22 +679,21 @@ static int64_t choose_span(void)
 {
     static const int64_t spans_ms[] = {1,     20,     100,    250,    500,     1000,    1500,
                                        2000,  3000,   5000,   7000,   10000,   20000,   25000,
-                                       60000, 299000, 301000, 900000, 3600000, 7200000, 86400000};
+                                       60000, 299000, 301000, 900000, 3600000, 7200000, 36000000};
     return spans_ms[fuzz_below(&f.input, sizeof spans_ms / sizeof *spans_ms)] * MS;
 }
 
 static bool is_enough(void *context)
 {
-    return virtual_steps() >= *(const uint64_t *)context;
+    return rough.sent >= *(const uint64_t *)context || virtual_steps() >= TURNS;
 }
 
-/* Less, where that takes many turns: renewals go on and on. */
 static void pass(int64_t us)
 {
     int64_t until_us = virtual_now_us() + us;
-    uint64_t enough = virtual_steps() + PASS_TURNS;
+    uint64_t enough = rough.sent + REQUESTS_ALONG;
     virtual_be(NULL);
-    while (virtual_now_us() < until_us && virtual_steps() < enough) {
+    while (virtual_now_us() < until_us && !is_enough(&enough)) {
         int64_t left_us = until_us - virtual_now_us();
         int64_t piece_us = left_us < us / 8 ? left_us : us / 8 + 1;
         virtual_wait(is_enough, &enough, virtual_now_us() + piece_us);
@@ -898,8 +903,8 @@ static void set_up(void)
     virtual_look = look;
 }
 
-/* Over a network on which nothing happens: what a try has left is removed, and a lock that is held, with nothing else under
- * way, is released. */
+/* Over a network on which nothing happens: what a try has left is removed, and a lock that is held, with nothing else
+ * under way, is released. */
 static void end_well(struct client *c)
 {
     char held[DLK_TENURE_SIZE] = "";
@@ -957,7 +962,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     f = (struct fixture){.input = {data, size}};
     virtual_reset(fuzz_byte(&f.input));
     set_up();
-    for (int i = 0; i < COMMANDS && f.input.left > 0 && virtual_steps() < TURNS; i++) {
+    uint64_t enough = REQUESTS;
+    for (int i = 0; i < COMMANDS && f.input.left > 0 && !is_enough(&enough); i++) {
         command();
     }
     tear_down();

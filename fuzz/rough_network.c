@@ -217,6 +217,7 @@ static void rough_change_date(struct rough_journey *journey)
 /* The answer that the exchange gets, once what is to be carried out has been. */
 static void rough_spoil(struct rough_journey *journey)
 {
+    static const int statuses[] = {502, 503, 504, 413, 404};
     struct memory_answer *answer = &journey->answer;
     switch (journey->fate.kind) {
     case ROUGH_RESET_BEFORE:
@@ -231,7 +232,7 @@ static void rough_spoil(struct rough_journey *journey)
     case ROUGH_FAILED_AFTER: rough_fail(journey); break;
     case ROUGH_PORTAL: rough_page(journey, 200); break;
     case ROUGH_GATEWAY_BEFORE:
-    case ROUGH_GATEWAY_AFTER: rough_page(journey, 502 + journey->fate.argument % 3); break;
+    case ROUGH_GATEWAY_AFTER: rough_page(journey, statuses[journey->fate.argument % 5]); break;
     case ROUGH_WRONG_CRC: answer->crc ^= 1U << journey->fate.argument % 32; break;
     case ROUGH_CUT:
         answer->length = answer->length * journey->fate.argument / 256;
