@@ -254,7 +254,8 @@ RIG_RUNS = $(call runs,local,shared,shared,$(SHARED_TESTS)) $(call runs,dynalite
 # On one server: it makes no difference to them. Debian 11 is about its libraries, i386 about its numbers; without what
 # has nothing to do with these and takes long.
 BULLSEYE_TESTS = $(filter-out test_refresh test_rotation test_throttle test_credentials test_clock test_go \
-	test_lock_takeover test_lock_threads test_scene_clock test_scene_process test_scene_stranger,$(TESTS))
+	test_lock_takeover test_lock_threads test_scene_clock test_scene_process test_scene_stranger test_hostile_caller \
+	test_hostile_record test_hostile_server test_hostile_writer,$(TESTS))
 I386_TESTS = $(filter test_client_answers test_clock test_guest test_kv test_list test_lock test_lost test_open test_record \
 	test_scene_stranger test_table test_tls test_values,$(TESTS))
 SYSTEM_RUNS = $(foreach system,$(SYSTEMS),$(call runs,unit,$(system),$(system),$(UNITS))) \

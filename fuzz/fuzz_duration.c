@@ -63,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int64_t any = fuzz_int(&input);
     char *text = fuzz_text(&input, NULL);
     int64_t quick = -7, slow = 0;
-    char printed[48], small[3];
+    char printed[48];
 
     bool understood = duration_parse(text, &quick);
     fuzz_check(understood == slow_parse(text, &slow));
@@ -76,7 +76,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_check(taken != duration_complained && (taken || quick == -7));
 
     any = understood ? slow : any % (DURATION_MAX_MS + 1);
-    duration_print(any, small, sizeof small);
+    size_t few = 1 + (size_t)fuzz_byte(&input) % 8;
+    duration_print(any, printed, few);
+    fuzz_check(strlen(printed) < few);
     duration_print(any, printed, sizeof printed);
     fuzz_check(strlen(printed) < sizeof printed - 1);
     int64_t again = read_printed(printed);

@@ -353,9 +353,10 @@ static void text_check_any_nonce(const char *nonce)
     for (char *at = copy; at != NULL && count < 4;) {
         parts[count++] = strsep(&at, ".");
     }
-    (void)snprintf(tenure, sizeof tenure, "%s", parts[0]);
+    const char *first = parts[0] != NULL ? parts[0] : "";
+    (void)snprintf(tenure, sizeof tenure, "%s", first);
     fuzz_check(dlk_nonce_of(nonce, tenure) ==
-               (count > 1 && *tenure != '\0' && strlen(parts[0]) < sizeof tenure));
+               (count > 1 && *tenure != '\0' && strlen(first) < sizeof tenure));
     fuzz_check(count == 4 || dlk_nonce_since_token(nonce) == 0);
     fuzz_check(count > 1 || dlk_nonce_version(nonce) == 0);
     free(copy);

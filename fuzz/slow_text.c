@@ -10,7 +10,7 @@
 
 void *slow_alloc(size_t size)
 {
-    void *memory = malloc(size > 0 ? size : 1);
+    void *memory = calloc(1, size > 0 ? size : 1);
     if (memory == NULL) {
         abort();
     }
