@@ -310,6 +310,7 @@ static bool run_once(struct table *table, const struct scene *scene, unsigned nt
     if (pid == 0) {
         become(scene, (int[]){ends[0][0], ends[1][1], ends[2][1]}, ends[0][1]);
     }
+    assert_true(pid > 0);
     (void)close(ends[0][0]);
     (void)close(ends[1][1]);
     (void)close(ends[2][1]);

@@ -166,7 +166,9 @@ static void test_what_was_won_and_seen_but_never_held_is_removed(void **state)
               key);
     rig_fault(b->rig, "'match':{'op':'PutItem','key':'%s','nth':2},'times':-1,'action':'throttle'",
               key);
-    check(dynalock_lock_acquire(lock, -1, 700, &failure), DYNALOCK_ERR_THROTTLED);
+    int code = dynalock_lock_acquire(lock, -1, 700, &failure);
+    /* The last try has what is left of the time: too little for an answer, where the machine is busy. */
+    assert_true(code == DYNALOCK_ERR_THROTTLED || code == DYNALOCK_ERR_TIMEOUT);
     assert_true(failure.flags & DYNALOCK_ERROR_OUTCOME_UNKNOWN);
     assert_true(await_event(b, DYNALOCK_EVENT_CLEANED, key, 1));
     assert_false(is_there(b, key));
