@@ -453,7 +453,7 @@ help:
 	@echo 'make memcheck       the unit tests under valgrind, all of them: a minute'
 	@echo 'make guards         what the tests say when a guard of the library is taken out, one by one: half an hour'
 	@echo 'make fuzz SECONDS=n the fuzzers, for so long each; FUZZ=part: those with it in their names'
-	@echo 'make sweep          every failure of memory, libcurl, OpenSSL, jansson and the system, one by one: ten minutes'
+	@echo 'make sweep          every failure of memory, libcurl, OpenSSL, jansson and the system, one by one: half an hour'
 	@echo 'make model          spin checks the model of the lock: 20 minutes; RUN=short: one'
 	@echo 'make check-offline  what needs neither network, root, servers nor Node'
 	@echo 'make soak MINUTES=n faults, stops and kills for so long, on each server; then what they believed is judged'
