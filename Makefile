@@ -244,12 +244,14 @@ CREDENTIALS_TESTS := test_credentials test_hostile_caller test_hostile_server te
 	test_throttle test_tls
 on_servers = $(call runs,rig,$(1),$(2),$(filter-out $(CREDENTIALS_TESTS),$(3))) \
 	$(call runs,dynalite,$(1),$(2),$(filter $(CREDENTIALS_TESTS),$(3)))
+# What is about the other end takes long there, and threads have no part in it.
+TSAN_TESTS = $(filter-out test_tls test_hostile_server,$(THREADED_TESTS))
 # The shared library is made of the two files, too, and is put to all tests.
 TWO_FILES_TESTS := $(filter test_events test_guest test_kv test_lock test_open,$(SHARED_TESTS))
 RIG_RUNS = $(call runs,local,shared,shared,$(SHARED_TESTS)) $(call runs,dynalite,static,release,$(TESTS)) \
 	$(call runs,local,static,release,$(filter-out $(SHARED_TESTS) $(CREDENTIALS_TESTS),$(TESTS))) \
 	$(call runs,dynalite,two-files,two-files,$(TWO_FILES_TESTS) two_copies) \
-	$(call on_servers,asan,asan,$(TESTS)) $(call runs,dynalite,tsan,tsan,$(THREADED_TESTS)) \
+	$(call on_servers,asan,asan,$(TESTS)) $(call runs,dynalite,tsan,tsan,$(TSAN_TESTS)) \
 	$(foreach test,$(call only,$(NODE_TESTS)),node|-|$(test)|) $(if $(ONLY),,raised|-|dynalock.h|)
 # On one server: it makes no difference to them. Debian 11 is about its libraries, i386 about its numbers; without what
 # has nothing to do with these and takes long.
