@@ -189,6 +189,9 @@ static int imds_get_once(struct dlk_source *source, const struct dlk_errand *err
     if (code == 0) {
         code = dlk_errand_http(errand, &request, IMDS_ATTEMPT_MS, NULL, answer, error);
     }
+    if (code == 0 && answer->status == 401) {
+        imds_forget_token(source);
+    }
     dlk_sigv4_text_free(&line);
     return code;
 }
@@ -204,7 +207,6 @@ static int imds_get(struct dlk_source *source, const struct dlk_errand *errand, 
     }
     if (code == 0 && answer->status == 401) {
         dlk_http_answer_free(answer);
-        imds_forget_token(source);
         code = imds_get_once(source, errand, url, answer, error);
     }
     if (code == 0 && answer->status == 404 && *rest == '\0') {

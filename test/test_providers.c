@@ -406,6 +406,8 @@ static void test_a_token_of_instance_metadata_that_ends_is_replaced(void **state
         w,
         "'match':{'op':'imds-credentials'},'times':2,'action':{'do':'status','status':401,'body':''}");
     fails(w, "HTTP status 401", false);
+    works(w); /* the second was refused as well, and is not shown again */
+    assert_int_equal(ASKED(w, "imds-token"), 5);
 }
 
 static void test_an_instance_without_a_role_says_so(void **state)
