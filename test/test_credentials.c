@@ -119,6 +119,12 @@ static void works(struct world *w)
     json_decref(counts);
 }
 
+/* Of instance metadata, which is given a second: on a busy machine that may be too short. */
+static void assert_asked(struct world *w, const char *operation)
+{
+    assert_in_range(rig_count(w->fake, operation), 1, 3);
+}
+
 static void fails(struct world *w, const char *word)
 {
     dynalock_store *store = open_store(w);
@@ -149,7 +155,7 @@ static void test_instance_metadata(void **state)
     struct world *w = *state;
     environment_set("AWS_EC2_METADATA_SERVICE_ENDPOINT", w->url);
     works(w);
-    assert_int_equal(rig_count(w->fake, "imds-credentials"), 1);
+    assert_asked(w, "imds-credentials");
 }
 
 static void test_a_role_by_a_profile(void **state)
@@ -246,8 +252,8 @@ static void test_an_instance_at_its_address_with_its_region(void **state)
     unsetenv("AWS_REGION");
     if (put_fake_at(w, "169.254.169.254", "'secrets':{},'region':'eu-north-1'")) {
         works(w);
-        assert_int_equal(rig_count(w->fake, "imds-region"), 1);
-        assert_int_equal(rig_count(w->fake, "imds-credentials"), 1);
+        assert_asked(w, "imds-region");
+        assert_asked(w, "imds-credentials");
     }
 }
 

@@ -36,7 +36,7 @@ static void cancel_in_flight(struct bench *b, const char *fault, bool keep_recor
 {
     const char *key = bench_key(b);
     dynalock_lock *lock = lock_make(
-        b->store, key, (dynalock_lock_options){.ttl_ms = 2000, .keep_record = keep_record});
+        b->store, key, (dynalock_lock_options){.ttl_ms = LONG_MS, .keep_record = keep_record});
 
     rig_reset_counts(b->rig);
     rig_fault(b->rig, "'match':{'op':'PutItem','key':'%s'},'action':{'do':%s}", key, fault);

@@ -96,7 +96,7 @@ static void stop_in_flight(struct bench *b, const char *fault, bool keep_record)
 {
     const char *key = bench_key(b);
     dynalock_lock *lock = lock_make(
-        b->store, key, (dynalock_lock_options){.ttl_ms = 2000, .keep_record = keep_record});
+        b->store, key, (dynalock_lock_options){.ttl_ms = LONG_MS, .keep_record = keep_record});
     struct stop stop = stop_new(STOP_BY_BYTE);
     struct waiter w;
 
