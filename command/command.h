@@ -110,12 +110,15 @@ const char *report_table(void);
 
 /* ---- duration.c ---- */
 
-/* "500ms", "20s", "5m", "2h", "1d"; whole numbers. False: it is none. */
+#define DURATION_MAX_MS (INT64_C(100) * 365 * 86400000) /* no sum with it overflows */
+
+/* "500ms", "20s", "5m", "2h", "1d"; whole numbers. False: it is none, or over DURATION_MAX_MS. */
 bool duration_parse(const char *text, int64_t *ms);
 /* "3m 12s" and so on, for people. */
 void duration_print(int64_t ms, char *text, size_t size);
-/* Of an option, of min_ms at the least. False, and said so: it is none, or less. */
-bool duration_option(const char *option, const char *text, int64_t min_ms, int64_t *ms);
+/* Of an option, of min_ms at the least and max_ms at the most. False, and said so: it is none, or not of these. */
+bool duration_option(const char *option, const char *text, int64_t min_ms, int64_t max_ms,
+                     int64_t *ms);
 
 /* ---- text.c ---- */
 

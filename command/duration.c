@@ -12,7 +12,6 @@ static const struct {
 } duration_units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
 
 #define DURATION_UNITS (sizeof duration_units / sizeof duration_units[0])
-#define DURATION_MAX_MS (INT64_C(100) * 365 * 86400000) /* no sum with it overflows */
 
 /* DURATION_UNITS: it is no number with a unit. */
 static size_t duration_unit(const char *text)
@@ -69,28 +68,30 @@ void duration_print(int64_t ms, char *text, size_t size)
 /* What duration_parse does not take. */
 static void duration_complain(const char *option, const char *text)
 {
-    char most[32];
-    duration_print(DURATION_MAX_MS, most, sizeof most);
-    if (duration_unit(text) < DURATION_UNITS) {
-        complain_usage("%s: %s is too long; %s is the most", option, text, most);
-    } else if (text[0] != '\0' && strspn(text, "0123456789") == strlen(text)) {
+    if (text[0] != '\0' && strspn(text, "0123456789") == strlen(text)) {
         complain_usage("%s: %s of what? Give a unit: 500ms, 20s, 5m, 2h or 1d", option, text);
     } else {
         complain_usage("%s: %s is no duration: 500ms, 20s, 5m, 2h or 1d would be", option, text);
     }
 }
 
-bool duration_option(const char *option, const char *text, int64_t min_ms, int64_t *ms)
+bool duration_option(const char *option, const char *text, int64_t min_ms, int64_t max_ms,
+                     int64_t *ms)
 {
-    int64_t given = 0;
-    if (!duration_parse(text, &given)) {
+    int64_t given = INT64_MAX;
+    char bound[32];
+    if (duration_unit(text) == DURATION_UNITS) {
         duration_complain(option, text);
         return false;
     }
+    if (!duration_parse(text, &given) || given > max_ms) {
+        duration_print(max_ms, bound, sizeof bound);
+        complain_usage("%s: %s is too long; %s is the most", option, text, bound);
+        return false;
+    }
     if (given < min_ms) {
-        char least[32];
-        duration_print(min_ms, least, sizeof least);
-        complain_usage("%s: %s is too short; %s is the least", option, text, least);
+        duration_print(min_ms, bound, sizeof bound);
+        complain_usage("%s: %s is too short; %s is the least", option, text, bound);
         return false;
     }
     *ms = given;

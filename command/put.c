@@ -46,7 +46,7 @@ struct put {
 static bool put_take(struct put *put, int option)
 {
     switch (option) {
-    case OPTION_TTL: return duration_option("--ttl", optarg, 1, &put->ttl_ms);
+    case OPTION_TTL: return duration_option("--ttl", optarg, 1, DURATION_MAX_MS, &put->ttl_ms);
     case OPTION_NO_EXPIRY: put->no_expiry = true; return true;
     case OPTION_IF_ABSENT: put->if_absent = true; return true;
     case OPTION_IF_VERSION:

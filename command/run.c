@@ -17,6 +17,7 @@
 #define RUN_TTL_MS INT64_C(20000)
 #define RUN_TTL_MIN_MS INT64_C(2000)
 #define RUN_POLL_MIN_MS INT64_C(10)
+#define RUN_TIME_MAX_MS (INT64_C(365) * 86400000) /* of a lock's options */
 #define RUN_KILL_MIN_MS INT64_C(200)
 #define RUN_LOOK_MS 20 /* at what dies, where nothing tells of it */
 /* What is left of the group when its leader has ended: time to end by itself, and time to end when told. */
@@ -89,10 +90,14 @@ static bool run_exit_status(const char *text, int *status)
 static bool run_take(struct run *run, int option)
 {
     switch (option) {
-    case RUN_TTL: return duration_option("--ttl", optarg, RUN_TTL_MIN_MS, &run->options.ttl_ms);
-    case RUN_WAIT: return duration_option("--wait", optarg, 0, &run->wait_ms);
+    case RUN_TTL:
+        return duration_option("--ttl", optarg, RUN_TTL_MIN_MS, RUN_TIME_MAX_MS,
+                               &run->options.ttl_ms);
+    case RUN_WAIT: return duration_option("--wait", optarg, 0, DURATION_MAX_MS, &run->wait_ms);
     case RUN_TRY: run->wait_ms = 0; return true;
-    case RUN_POLL: return duration_option("--poll", optarg, RUN_POLL_MIN_MS, &run->options.poll_ms);
+    case RUN_POLL:
+        return duration_option("--poll", optarg, RUN_POLL_MIN_MS, RUN_TIME_MAX_MS,
+                               &run->options.poll_ms);
     case RUN_KEEP: run->options.keep_record = true; return true;
     case RUN_HOLDER: run->options.holder = optarg; return true;
     case RUN_VALUE: run->options.value = dynalock_bytes(optarg, strlen(optarg)); return true;

@@ -71,8 +71,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     duration_complained = false;
     quick = -7;
-    bool taken = duration_option("--ttl", text, 1000, &quick);
-    fuzz_check(taken == (understood && slow >= 1000));
+    int64_t most = any < 0 ? DURATION_MAX_MS : any;
+    bool taken = duration_option("--ttl", text, 1000, most, &quick);
+    fuzz_check(taken == (understood && slow >= 1000 && slow <= most));
     fuzz_check(taken != duration_complained && (taken || quick == -7));
 
     any = understood ? slow : any % (DURATION_MAX_MS + 1);

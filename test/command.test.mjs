@@ -173,6 +173,8 @@ describe('usage', { concurrency: true }, () => {
       await refused(64, ['put', 'durations', 'x', '--ttl', text], said);
     }
     await refused(64, ['put', 'durations', 'x', '--ttl', '99999999999999999999x'], /is no duration/);
+    await refused(64, ['run', 'durations', '--ttl', '400d', 'true'], /--ttl: 400d is too long; 365d is the most$/m);
+    await refused(64, ['run', 'durations', '--poll', '400d', 'true'], /--poll: 400d is too long; 365d is the most$/m);
     for (const [text, seconds] of [['500ms', 1], ['20s', 20], ['5m', 300], ['2h', 7200], ['1d', 86400],
       ['36500d', 36500 * 86400]]) {
       await ok(['put', 'durations', 'x', '--ttl', text]);
