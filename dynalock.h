@@ -437,7 +437,8 @@ typedef struct dynalock_write_options {
 } dynalock_write_options;
 
 /* Writes the record, whatever is there. Retried after a lost answer, it may be applied twice: the
- * version then grows by two. Also DYNALOCK_ERR_TOO_LARGE. */
+ * version then grows by two; and an attempt that the network held up may be applied late, over what was
+ * written since (dynalock_atomic_put replaces what it names only). Also DYNALOCK_ERR_TOO_LARGE. */
 DYNALOCK_API int dynalock_put(dynalock_store *store, const char *key, dynalock_value value,
                               const dynalock_write_options *options, dynalock_error *error);
 
@@ -483,7 +484,8 @@ DYNALOCK_API int dynalock_list_each(dynalock_store *store, const char *prefix,
  * record, and keeps its expiry unless options say otherwise; DYNALOCK_ERR_MODIFIED if it is another by
  * now, has expired or is gone; DYNALOCK_ERR_TYPE if it is not dynalock's. *kv, if kv is not NULL,
  * becomes the record written (give it to dynalock_kv_free). Also DYNALOCK_ERR_TOO_LARGE.
- * A lost answer is resolved: success if the write turns out to have happened.
+ * A lost answer is resolved: success if the write turns out to have happened. An attempt to create that
+ * the network held up may find the key free, and create the record again, after it has been deleted.
  */
 DYNALOCK_API int dynalock_atomic_put(dynalock_store *store, const char *key, dynalock_value value,
                                      const dynalock_kv *previous,
