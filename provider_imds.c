@@ -53,7 +53,8 @@ static int imds_url(const struct dlk_setting *setting, char *url, size_t size,
     while (length > 0 && endpoint[length - 1] == '/') {
         length--;
     }
-    if (!is_url || length < sizeof "http://" || length >= size) {
+    bool has_host = is_url && strchr("/:", endpoint[strcspn(endpoint, "/") + 2]) == NULL;
+    if (!has_host || length >= size) {
         return dlk_fail(error, DYNALOCK_ERR_CONFIG,
                         "the endpoint of instance metadata is not an http:// or https:// URL");
     }

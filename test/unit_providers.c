@@ -844,9 +844,18 @@ static void test_container_addresses_are_checked_before_anything_is_sent(void **
 
 static void test_the_address_of_instance_metadata_is_checked_before_anything_is_sent(void **state)
 {
-    static const char *const bad[] = {
-        "169.254.169.254", "ftp://169.254.169.254", "http://u:HUSH@host/", "http://host/?a",
-        "http://host/#a",  "http://host/\r\nX: y",  "http://h\xC3\xA9/"};
+    static const char *const bad[] = {"169.254.169.254",
+                                      "ftp://169.254.169.254",
+                                      "http://u:HUSH@host/",
+                                      "http://host/?a",
+                                      "http://host/#a",
+                                      "http://host/\r\nX: y",
+                                      "http://h\xC3\xA9/",
+                                      "http://",
+                                      "https://",
+                                      "http:////",
+                                      "http:///host",
+                                      "http://:80"};
     char endless[3000] = "http://";
     (void)state;
     memset(endless + 7, 'h', sizeof endless - 8);
