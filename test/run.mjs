@@ -20,7 +20,7 @@ import { Raised } from './raised.mjs';
 const ROOT = resolve(fileURLToPath(import.meta.url), '../..');
 const SERVERS = ['local', 'dynalite'];
 const CORES = availableParallelism();
-const JOBS = Number(process.env.TEST_JOBS) || 5 * CORES; // most tests wait, most of the time
+const JOBS = Number(process.env.TEST_JOBS) || 4 * CORES; // most tests wait, most of the time
 const GATE_JOBS = Math.max(1, CORES - 1);
 const TEST_LIMIT_MS = Number(process.env.TEST_LIMIT_MS) || 120_000;
 const GATE_LIMIT_MS = 400_000;
