@@ -247,16 +247,26 @@ static bool expired_at(const json_t *item, int64_t server_us)
     return small_number(item, "expires", &expires) && expires * SECOND < (long double)server_us;
 }
 
-/* The server's item and the record are the same. */
-static void check_same(const json_t *item, const dynalock_kv *kv)
+/* What a condition names of them is the same. */
+static void check_named(const json_t *item, const dynalock_kv *kv)
 {
     long double number;
-    json_t *attribute = NULL;
     fuzz_check(item != NULL);
     fuzz_check(strcmp(small_text(item, "id"), dynalock_kv_partition(kv)) == 0);
     fuzz_check(strcmp(small_text(item, "name"), dynalock_kv_key(kv)) == 0);
     fuzz_check(small_number(item, "version", &number) &&
                (int64_t)number == dynalock_kv_version(kv));
+    const char *nonce = small_text(item, "nonce");
+    fuzz_check((nonce == NULL) == (kv->nonce == NULL));
+    fuzz_check(nonce == NULL || strcmp(nonce, kv->nonce) == 0);
+}
+
+/* The server's item and the record are the same. */
+static void check_same(const json_t *item, const dynalock_kv *kv)
+{
+    long double number;
+    json_t *attribute = NULL;
+    check_named(item, kv);
     bool expires = small_number(item, "expires", &number);
     fuzz_check(expires == kv->has_expires);
     fuzz_check(!expires || (number >= kv->expires && number < (long double)kv->expires + 1));
@@ -268,9 +278,12 @@ static void check_same(const json_t *item, const dynalock_kv *kv)
     } else {
         fuzz_check(dynalock_kv_type(kv) == NULL);
     }
-    const char *nonce = small_text(item, "nonce");
-    fuzz_check((nonce == NULL) == (kv->nonce == NULL));
-    fuzz_check(nonce == NULL || strcmp(nonce, kv->nonce) == 0);
+}
+
+/* What was replaced, or removed, is the record that was named; a stranger may have changed it under its version. */
+static void check_previous(const dynalock_kv *previous)
+{
+    f.meddled ? check_named(current()->before, previous) : check_same(current()->before, previous);
 }
 
 /* When a record that is written now expires. */
@@ -526,7 +539,7 @@ static void run_atomic_put(void)
         fuzz_check(previous != NULL || current()->before == NULL ||
                    expired_at(current()->before, rough_server_us()));
         if (previous != NULL) {
-            check_same(current()->before, previous);
+            check_previous(previous);
         }
         if (wanted) {
             check_same(current()->after, kv);
@@ -552,7 +565,7 @@ static void run_atomic_delete(void)
     fuzz_check(!f.honest || f.meddled || current()->writes <= 1);
     if (code == 0 && f.honest) {
         fuzz_check(current()->writes > 0 && current()->after == NULL);
-        check_same(current()->before, previous);
+        check_previous(previous);
     }
 }
 
