@@ -494,8 +494,8 @@ DYNALOCK_API int dynalock_atomic_put(dynalock_store *store, const char *key, dyn
 
 /*
  * Removes exactly the record previous. DYNALOCK_ERR_NOT_FOUND if there is none or it has expired,
- * DYNALOCK_ERR_MODIFIED if it is another by now. After a lost answer a record that is gone may have been
- * removed by this call: then the error has DYNALOCK_ERROR_OUTCOME_UNKNOWN.
+ * DYNALOCK_ERR_MODIFIED if it is another by now. After a lost answer the record may have been removed by
+ * this call, whatever is there by now: then the error has DYNALOCK_ERROR_OUTCOME_UNKNOWN.
  */
 DYNALOCK_API int dynalock_atomic_delete(dynalock_store *store, const char *key,
                                         const dynalock_kv *previous, dynalock_error *error);

@@ -480,10 +480,6 @@ static int kv_delete_exactly(struct kv_operation *operation, const dynalock_kv *
         return code;
     }
     bool gone = seen == NULL || dlk_record_expired(seen, now);
-    if (seen != NULL && dlk_record_same(seen, previous->version, previous->nonce)) {
-        operation->open = operation->call.unanswered =
-            false; /* expired, and still there: nothing was deleted */
-    }
     dynalock_kv_free(seen);
     return gone ? kv_conflict(operation, DYNALOCK_ERR_NOT_FOUND, "there is no such record", error)
                 : kv_conflict(operation, DYNALOCK_ERR_MODIFIED, "the record was written since",

@@ -407,7 +407,8 @@ static void test_an_atomic_delete_followed_by_others_writes_says_what_can_be_kno
     end(&w);
 }
 
-static void test_an_atomic_delete_that_finds_its_record_expired_has_not_happened(void **state)
+/* Removed by its first attempt, and brought back by a create that came late: nothing tells that from one that was left. */
+static void test_an_atomic_delete_that_finds_its_record_expired_may_have_happened(void **state)
 {
     struct bench *b = *state;
     struct write w = interrupt(b, ATOMIC_DELETE, "drop-before");
@@ -417,7 +418,7 @@ static void test_an_atomic_delete_that_finds_its_record_expired_has_not_happened
                    item_text(item, "version", "N"), item_text(item, "nonce", "S"));
     json_decref(item);
     finish(b, &w);
-    assert_code(&w, DYNALOCK_ERR_NOT_FOUND, false);
+    assert_code(&w, DYNALOCK_ERR_NOT_FOUND, true);
     end(&w);
 }
 
@@ -540,7 +541,7 @@ int main(void)
         TEST(test_a_create_that_go_has_written_over_is_recognised),
         TEST(test_a_replace_followed_by_anothers_says_what_can_be_known),
         TEST(test_an_atomic_delete_followed_by_others_writes_says_what_can_be_known),
-        TEST(test_an_atomic_delete_that_finds_its_record_expired_has_not_happened),
+        TEST(test_an_atomic_delete_that_finds_its_record_expired_may_have_happened),
         TEST(test_writes_without_any_answer_may_have_happened),
         TEST(test_a_later_throttle_does_not_settle_a_lost_answer),
         TEST(test_throttled_and_refused_writes_have_not_happened),
