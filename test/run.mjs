@@ -333,9 +333,10 @@ async function main() {
   if (existsSync(signer)) context.signer = signer;
   if (runs.some(run => run.server !== '-')) context.rig = await startRig(context.env);
   const gates = runs.filter(run => run.kind === 'gate');
-  // What waits for servers takes longest, and begins first.
+  // What waits longest begins first: failures that are waited out, then what asks servers.
   const units = runs.filter(run => run.kind === 'unit');
-  const tests = [...runs.filter(run => run.server !== '-'), ...units];
+  const first = units.filter(run => run.variant === 'fail');
+  const tests = [...first, ...runs.filter(run => run.server !== '-'), ...units.filter(run => run.variant !== 'fail')];
   await Promise.all([inParallel(tests, JOBS, context), inParallel(gates, GATE_JOBS, context)]);
   runs.filter(run => run.kind === 'raised').forEach(judgeRaised);
   return report(runs, await stopRig(context.rig));
