@@ -157,13 +157,32 @@ int waiter_join(struct waiter *w)
     return w->code;
 }
 
+void in_flight_begin(struct bench *b, const char *op, const char *key, const char *fault)
+{
+    rig_reset_counts(b->rig);
+    rig_fault(b->rig, "'match':{'op':'%s','key':'%s'},'times':-1,'action':{'do':%s}", op, key,
+              fault);
+}
+
+void in_flight_await(struct bench *b, const char *op, const char *fault)
+{
+    /* What is to be let go must be held before. */
+    const char *begun = strstr(fault, "hold") != NULL ? "held" : "arrived";
+    assert_true(rig_wait(b->rig, op, begun, 1, LONG_MS));
+}
+
+void in_flight_end(struct bench *b)
+{
+    rig_clear_faults(b->rig);
+    rig_let_go(b->rig);
+}
+
 void end_with_each_fault(struct bench *b, void (*end_in_flight)(struct bench *b, const char *fault,
                                                                 bool keep_record))
 {
     static const char *const faults[] = {
         "\"hold\"",                       /* the record is there, the answer comes later */
         "\"hold\",\"where\":\"request\"", /* the record itself comes later */
-        "\"delay\",\"ms\":300",
         "\"drop\"",
         "\"reset\"",
     };

@@ -45,8 +45,14 @@ struct waiter {
 void waiter_start(struct waiter *w, dynalock_lock *lock, int stop_fd, int64_t wait_ms);
 int waiter_join(struct waiter *w); /* what acquire returned */
 
-/* For each of the faults that hold a try up, and the first once more with keep_record; no cleanup is to be left
- * in the end. */
+/* Every request of op for key meets the fault, ACTION's text of the rig: none is answered before in_flight_end().
+ * in_flight_await() waits for the first. */
+void in_flight_begin(struct bench *b, const char *op, const char *key, const char *fault);
+void in_flight_await(struct bench *b, const char *op, const char *fault);
+void in_flight_end(struct bench *b);
+
+/* For each of the faults that keep the answer of a try back, and the first once more with keep_record; no cleanup
+ * is to be left in the end. */
 void end_with_each_fault(struct bench *b, void (*end_in_flight)(struct bench *b, const char *fault,
                                                                 bool keep_record));
 

@@ -5,12 +5,6 @@
 static const dynalock_lock_options quick = {.poll_ms = 100};
 static const dynalock_lock_options slow = {.poll_ms = 60000};
 
-/* When a request is under way: what is to be let go must be held before. */
-static const char *begun_by(const char *fault)
-{
-    return strstr(fault, "hold") != NULL ? "held" : "arrived";
-}
-
 /* ---- Cancelling ------------------------------------------------------------------------------- */
 
 static void test_cancelling_ends_the_wait_at_once(void **state)
@@ -31,19 +25,18 @@ static void test_cancelling_ends_the_wait_at_once(void **state)
     lock_end(held);
 }
 
-/* A try is cancelled while the proxy has it, and then goes on without its caller. */
+/* A try is cancelled before it is answered, and then goes on without its caller. */
 static void cancel_in_flight(struct bench *b, const char *fault, bool keep_record)
 {
     const char *key = bench_key(b);
     dynalock_lock *lock = lock_make(
         b->store, key, (dynalock_lock_options){.ttl_ms = LONG_MS, .keep_record = keep_record});
 
-    rig_reset_counts(b->rig);
-    rig_fault(b->rig, "'match':{'op':'PutItem','key':'%s'},'action':{'do':%s}", key, fault);
+    in_flight_begin(b, "PutItem", key, fault);
     lock_start(lock, -1);
-    assert_true(rig_wait(b->rig, "PutItem", begun_by(fault), 1, LONG_MS));
+    in_flight_await(b, "PutItem", fault);
     cancel_by_event(b->store, lock);
-    rig_let_go(b->rig);
+    in_flight_end(b);
     assert_true(await_event(b, DYNALOCK_EVENT_CLEANED, key, 1));
     if (expires_of(b, key) != (keep_record ? 1 : 0)) {
         fail_msg("%s leaves a record", fault);
@@ -235,14 +228,13 @@ static void test_freeing_ends_an_acquisition_and_removes_what_it_wins(void **sta
     for (size_t i = 0; i < COUNT(faults); i++) {
         const char *key = bench_key(b);
         dynalock_lock *lock = lock_make(b->store, key, slow);
-        rig_reset_counts(b->rig);
-        rig_fault(b->rig, "'match':{'op':'PutItem','key':'%s'},'action':{'do':%s}", key, faults[i]);
+        in_flight_begin(b, "PutItem", key, faults[i]);
         lock_start(lock, -1);
-        assert_true(rig_wait(b->rig, "PutItem", begun_by(faults[i]), 1, LONG_MS));
+        in_flight_await(b, "PutItem", faults[i]);
         int64_t began = monotonic_ms();
         dynalock_lock_free(lock);
         assert_true(monotonic_ms() - began < AT_ONCE_MS);
-        rig_let_go(b->rig);
+        in_flight_end(b);
         assert_true(await_event(b, DYNALOCK_EVENT_CLEANED, key, 1));
         assert_false(is_there(b, key));
     }
@@ -273,13 +265,11 @@ static void test_freeing_amid_a_release_goes_on_with_it(void **state)
     for (size_t i = 0; i < COUNT(faults); i++) {
         const char *key = bench_key(b);
         dynalock_lock *lock = lock_take(store, key, slow);
-        rig_reset_counts(b->rig);
-        rig_fault(b->rig, "'match':{'op':'DeleteItem','key':'%s'},'action':{'do':%s}", key,
-                  faults[i]);
+        in_flight_begin(b, "DeleteItem", key, faults[i]);
         check(dynalock_lock_release_start(lock, &failure), 0);
-        assert_true(rig_wait(b->rig, "DeleteItem", begun_by(faults[i]), 1, LONG_MS));
+        in_flight_await(b, "DeleteItem", faults[i]);
         dynalock_lock_free(lock);
-        rig_let_go(b->rig);
+        in_flight_end(b);
         assert_true(await_gone(b, key));
     }
     no_event(store);

@@ -91,7 +91,7 @@ static void test_a_stop_ends_the_wait_at_once(void **state)
     lock_end(held);
 }
 
-/* A try is stopped while the proxy has it, and then goes on without its caller. */
+/* A try is stopped before it is answered, and then goes on without its caller. */
 static void stop_in_flight(struct bench *b, const char *fault, bool keep_record)
 {
     const char *key = bench_key(b);
@@ -100,17 +100,16 @@ static void stop_in_flight(struct bench *b, const char *fault, bool keep_record)
     struct stop stop = stop_new(STOP_BY_BYTE);
     struct waiter w;
 
-    rig_reset_counts(b->rig);
-    rig_fault(b->rig, "'match':{'op':'PutItem','key':'%s'},'action':{'do':%s}", key, fault);
+    in_flight_begin(b, "PutItem", key, fault);
     waiter_start(&w, lock, stop.fd, -1);
-    assert_true(rig_wait(b->rig, "PutItem", "arrived", 1, LONG_MS));
+    in_flight_await(b, "PutItem", fault);
     int64_t stopped = monotonic_ms();
     stop_now(&stop, STOP_BY_BYTE);
     check(waiter_join(&w), DYNALOCK_ERR_CANCELLED);
     assert_true(w.ended_ms - stopped < AT_ONCE_MS);
     assert_int_equal(dynalock_lock_state(lock), DYNALOCK_LOCK_IDLE);
     assert_int_equal(dynalock_lock_remaining_ms(lock), 0);
-    rig_let_go(b->rig);
+    in_flight_end(b);
     assert_true(await_event(b, DYNALOCK_EVENT_CLEANED, key, 1));
     json_t *item = bench_item(b, key);
     if (item != NULL && (!keep_record || item_number(item, "expires") != 1)) {
