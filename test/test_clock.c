@@ -514,9 +514,9 @@ static void test_a_lock_outlives_a_clock_that_runs_fast_or_slow(void **state)
     struct bench *b = *state;
     for (size_t i = 0; i < COUNT(percent); i++) {
         const char *key = bench_key(b);
-        dynalock_lock *lock = lock_take(b->store, key, (dynalock_lock_options){.ttl_ms = 3000});
+        dynalock_lock *lock = lock_take(b->store, key, (dynalock_lock_options){.ttl_ms = 6000});
         clock_rate(percent[i]);
-        watch_it_held(b, lock, key, 3000);
+        watch_it_held(b, lock, key, 6500);
         clock_rate(100);
         lock_end(lock);
     }

@@ -403,8 +403,8 @@ static void test_a_lock_that_go_renews_is_never_taken(void **state)
     const char *key = bench_key(b);
     dynalock_lock_options options = {.poll_ms = 150, .go_takeover_delay_ms = 1000};
     dynalock_lock *lock = lock_new(b, key, &options);
-    go_does(b, NULL, "'call':'lock','key':'%s','ttl':2,'renew':true", key);
-    check(dynalock_lock_acquire(lock, -1, 3600, &failure), DYNALOCK_ERR_NOT_ACQUIRED);
+    go_does(b, NULL, "'call':'lock','key':'%s','ttl':4,'renew':true", key);
+    check(dynalock_lock_acquire(lock, -1, 6600, &failure), DYNALOCK_ERR_NOT_ACQUIRED);
     json_t *answer = go(b, "'call':'held','key':'%s'", key);
     assert_true(json_is_true(json_object_get(answer, "renewing")));
     json_decref(answer);

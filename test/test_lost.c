@@ -291,7 +291,7 @@ static void test_a_write_whose_outcome_cannot_be_read_may_have_happened(void **s
 {
     struct bench *b = *state;
     for (int kind = CREATE; kind <= ATOMIC_DELETE; kind++) {
-        dynalock_store *store = hasty(b, 700, 2);
+        dynalock_store *store = hasty(b, 5000, 2);
         struct write w = begin(b, store, (enum kind)kind);
         lose(b, operations[kind], 1, "'drop'");
         lose(b, operations[kind], 1,
@@ -434,7 +434,7 @@ static void test_writes_without_any_answer_may_have_happened(void **state)
                  {"{'do':'reset','when':'before'}", DYNALOCK_ERR_NETWORK},
                  {"'drop'", DYNALOCK_ERR_NETWORK},
                  {"{'do':'status','status':500}", DYNALOCK_ERR_SERVICE}};
-    dynalock_store *store = hasty(b, 300, 2);
+    dynalock_store *store = hasty(b, 1000, 2);
     for (size_t i = 0; i < COUNT(cases); i++) {
         for (int kind = 0; kind < KINDS; kind++) {
             struct write w = begin(b, b->store, (enum kind)kind);
