@@ -11,8 +11,7 @@
 #include <unistd.h>
 
 static const dynalock_lock_options slow = {.poll_ms = 60000};
-static const dynalock_lock_options brief = {.ttl_ms =
-                                                1500}; /* the keeper looks after half a second */
+static const dynalock_lock_options brief = {.ttl_ms = 3000}; /* the keeper looks after a second */
 
 /* Held, and its event taken. */
 static dynalock_lock *take(dynalock_store *store, const char *key, dynalock_lock_options options)

@@ -515,10 +515,10 @@ static void test_go_does_not_get_our_lock_while_we_renew_it(void **state)
 {
     struct bench *b = *state;
     const char *key = bench_key(b);
-    dynalock_lock_options options = {.ttl_ms = 1500};
+    dynalock_lock_options options = {.ttl_ms = 3000};
     dynalock_lock *lock = lock_new(b, key, &options);
     check(dynalock_lock_acquire(lock, -1, 0, &failure), DYNALOCK_OK);
-    go_does(b, NOT_ACQUIRED, "'call':'lock','key':'%s','poll_ms':50,'timeout_ms':2800", key);
+    go_does(b, NOT_ACQUIRED, "'call':'lock','key':'%s','poll_ms':50,'timeout_ms':5600", key);
     check(dynalock_lock_ensure(lock, 1, &failure), DYNALOCK_OK);
     check(dynalock_lock_release(lock, &failure), DYNALOCK_OK);
     dynalock_lock_free(lock);
@@ -536,7 +536,7 @@ static void test_a_lock_that_a_go_client_with_a_fast_clock_took_is_lost_to_it(vo
 {
     struct bench *b = *state;
     const char *key = bench_key(b);
-    dynalock_lock_options options = {.ttl_ms = 2000};
+    dynalock_lock_options options = {.ttl_ms = 4000};
     dynalock_lock *lock = lock_new(b, key, &options);
     check(dynalock_lock_acquire(lock, -1, 0, &failure), DYNALOCK_OK);
     go_does(b, NULL, "'call':'lock','key':'%s','now_offset_s':60,'poll':false", key);

@@ -329,7 +329,7 @@ static void test_signals_to_every_thread_disturb_no_renewal(void **state)
     pid_t tids[ALL_THREADS];
     const char *key = bench_key(b);
     handle(SIGUSR2);
-    dynalock_lock *lock = lock_take(b->store, key, (dynalock_lock_options){.ttl_ms = 3000});
+    dynalock_lock *lock = lock_take(b->store, key, (dynalock_lock_options){.ttl_ms = 6000});
     atomic_store(&handled, 0);
     atomic_store(&foreign, 0);
     size_t count = threads_now(tids);
