@@ -589,6 +589,13 @@ static void test_after_a_failed_release_the_object_acquires_its_own_record_at_on
     dynalock_close(store);
 }
 
+static void await_remaining(dynalock_lock *lock, int64_t ms)
+{
+    while (dynalock_lock_remaining_ms(lock) > ms) {
+        sleep_ms(20);
+    }
+}
+
 /* The delete is on its way until after the lease; meanwhile the record has gone. */
 static void test_a_release_that_finds_nothing_after_the_lease_is_a_loss(void **state)
 {
@@ -598,6 +605,7 @@ static void test_a_release_that_finds_nothing_after_the_lease_is_a_loss(void **s
         b->store, key, (dynalock_lock_options){.ttl_ms = 4000, .renewal = DYNALOCK_RENEWAL_NONE});
     struct releaser r = {.lock = lock};
     int64_t lease_ends_ms = monotonic_ms() + dynalock_lock_remaining_ms(lock) + 1;
+    await_remaining(lock, 1500); /* a release has as long as a lease: more than what is left */
 
     rig_fault(b->rig,
               "'match':{'op':'DeleteItem'},'action':'status'"); /* it may have been that one */
@@ -626,6 +634,7 @@ static void test_a_kept_record_shows_whose_release_it_was_after_the_lease_too(vo
                       .ttl_ms = 4000, .keep_record = true, .renewal = DYNALOCK_RENEWAL_NONE});
     struct releaser r = {.lock = lock};
     int64_t lease_ends_ms = monotonic_ms() + dynalock_lock_remaining_ms(lock) + 1;
+    await_remaining(lock, 1500); /* a release has as long as a lease: more than what is left */
 
     rig_fault(b->rig, "'match':{'op':'UpdateItem'},'action':{'do':'status','forward':true}");
     rig_fault(b->rig, "'match':{'op':'UpdateItem'},'action':{'do':'hold','where':'request'}");

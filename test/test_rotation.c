@@ -136,10 +136,10 @@ static int act_fail_after_the_first(struct source *source, dynalock_credentials 
 static void test_a_lock_is_lost_by_its_credentials_where_there_are_none_any_more(void **state)
 {
     struct bench *b = *state;
-    struct source *source = source_new(b, 1500);
+    struct source *source = source_new(b, 4000);
     dynalock_store *store = source_open(source, NULL);
     source->act = act_fail_after_the_first;
-    dynalock_lock *lock = lock_take(store, bench_key(b), (dynalock_lock_options){.ttl_ms = 1500});
+    dynalock_lock *lock = lock_take(store, bench_key(b), (dynalock_lock_options){.ttl_ms = 3000});
     assert_true(await_state(lock, DYNALOCK_LOCK_LOST));
     assert_int_equal(dynalock_lock_cause(lock), DYNALOCK_CAUSE_CREDENTIALS);
     assert_int_equal(source_refused(b->rig), 0);
