@@ -513,7 +513,8 @@ static bool is_lack_of_descriptors(const char *what, int code, const dynalock_er
 static bool without_descriptors(void)
 {
     const dynalock_lock_options lease = {.ttl_ms = 900};
-    dynalock_store *s = hostile_open(server, NULL), *cold = hostile_open(server, NULL),
+    const dynalock_options patient = {.attempt_timeout_ms = 2000};
+    dynalock_store *s = hostile_open(server, &patient), *cold = hostile_open(server, &patient),
                    *none = NULL;
     dynalock_lock *held = NULL, *idle = NULL, *first = NULL;
     dynalock_error error = {0};

@@ -111,7 +111,7 @@ static void test_a_lock_that_only_throttling_ends_says_so(void **state)
 {
     struct bench *b = *state;
     dynalock_lock *lock =
-        lock_take(b->store, bench_key(b), (dynalock_lock_options){.ttl_ms = 1500});
+        lock_take(b->store, bench_key(b), (dynalock_lock_options){.ttl_ms = 5000});
     rig_fault(b->rig, "'times':-1,'action':'throttle'");
     assert_true(await_state(lock, DYNALOCK_LOCK_LOST));
     assert_int_equal(dynalock_lock_cause(lock), DYNALOCK_CAUSE_THROTTLED);
